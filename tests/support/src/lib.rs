@@ -1,0 +1,1 @@
+//! Builders and namespaces for tests.

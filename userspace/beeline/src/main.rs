@@ -1,0 +1,2 @@
+//! The single binary: parse, resolve, build, run, drain.
+fn main() {}
