@@ -1,0 +1,60 @@
+//! Counts that the kernel keeps, one per CPU: sum them.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $number:literal $variant:ident $name:literal,)+) => {
+        /// Index into `COUNTERS` (values are u64). Append only.
+        #[repr(u32)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Counter { $($(#[$doc])* $variant = $number,)+ }
+
+        impl Counter {
+            /// Every counter, by index.
+            pub const ALL: &'static [Counter] = &[$(Counter::$variant,)+];
+
+            /// Its name in the CLI and in metrics.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Counter::$variant => $name,)+
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Events that found the ring full.
+    0 EventsLost "events_lost",
+    /// Connections translated without a record, because `CONNECTIONS` was full.
+    1 ConnectionsFull "connections_full",
+    /// Datagrams not translated, because `UDP_REVERSE` refused the entry that replies need.
+    2 UdpReverseFull "udp_reverse_full",
+    /// Packets without a flow record, because `FLOWS` refused the entry.
+    3 FlowsFull "flows_full",
+    /// Flows without a link between hooks, because `FLOW_LINKS` refused the entry.
+    4 LinksFull "links_full",
+    /// Connections translated from a frontend to a backend.
+    5 Translated "translated",
+    /// Connections and datagrams refused for want of a backend.
+    6 Refused "refused",
+    /// Packets handed straight to a local pod.
+    7 Redirected "redirected",
+    /// Packets for a local pod whose link is gone; given to the stack, which answers with ICMP.
+    8 EndpointGone "endpoint_gone",
+    /// Later fragments, which carry no ports: forwarded, counted under no flow.
+    9 Fragments "fragments",
+    /// Packets neither IPv4 nor dropped (ARP, IPv6): passed to the stack.
+    10 OtherProtocols "other_protocols",
+    /// Frontends that had to be read twice, because their list was swapped in between.
+    11 SlotRetries "slot_retries",
+}
+
+/// Value of `DROPS`, under a [`crate::DropReason`] as index.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DropCount {
+    /// Packets, or refused connections.
+    pub packets: u64,
+    /// Bytes; zero for connections.
+    pub bytes: u64,
+}
+layout!(DropCount, size 16, packets @ 0, bytes @ 8);
