@@ -1,0 +1,278 @@
+//! What the log means: live keys, recent history and the hash of it all.
+//!
+//! In: requested operations, and records that are durable. Out: decisions and changes.
+//! Never touches disk, network or clock; the same code serves requests and replays the log.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::types::{Change, Entry, Key, Revision};
+use crate::{KEY_BYTES_MAX, StoreError, VALUE_BYTES_MAX};
+
+/// How much history is remembered: the watches that can be resumed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HistoryLimits {
+    pub(crate) changes: usize,
+    pub(crate) bytes: usize,
+}
+
+/// A requested write.
+#[derive(Debug, Clone)]
+pub(crate) enum Op {
+    Create { key: Key, value: Bytes },
+    Update { key: Key, value: Bytes, expected: Revision },
+    Delete { key: Key, expected: Revision },
+}
+
+/// An accepted write; takes one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Record {
+    Put { key: Key, value: Bytes },
+    Delete { key: Key },
+}
+
+/// Everything that is durable.
+#[derive(Debug)]
+pub(crate) struct State {
+    live: BTreeMap<Key, Entry>,
+    history: VecDeque<Change>,
+    history_bytes: usize,
+    limits: HistoryLimits,
+    compacted: Revision,
+    revision: Revision,
+    hash: u64,
+}
+
+/// Writes accepted one after the other, each seeing the ones before, none of them durable yet.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    first: Revision,
+    records: Vec<Record>,
+    pending: HashMap<Key, Option<Revision>>,
+    bytes: usize,
+}
+
+// === impl Op ===
+
+impl Op {
+    fn key(&self) -> &Key {
+        match self {
+            Self::Create { key, .. } | Self::Update { key, .. } | Self::Delete { key, .. } => key,
+        }
+    }
+
+    pub(crate) fn weight(&self) -> usize {
+        self.key().len()
+            + match self {
+                Self::Create { value, .. } | Self::Update { value, .. } => value.len(),
+                Self::Delete { .. } => 0,
+            }
+    }
+
+    fn check_size(&self) -> Result<(), StoreError> {
+        let key_bytes = self.key().len();
+        let value_bytes = self.weight() - key_bytes;
+        for (what, size, limit) in
+            [("the key", key_bytes, KEY_BYTES_MAX), ("the value", value_bytes, VALUE_BYTES_MAX)]
+        {
+            if size > limit {
+                return Err(StoreError::TooLarge {
+                    key: self.key().to_string(),
+                    what,
+                    size,
+                    limit,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether it may happen to a key that is at `current`.
+    fn check(&self, current: Option<Revision>) -> Result<(), StoreError> {
+        let key = || self.key().to_string();
+        match (self, current) {
+            (Self::Create { .. }, None) => Ok(()),
+            (Self::Create { .. }, Some(_)) => Err(StoreError::Exists { key: key() }),
+            (Self::Update { .. } | Self::Delete { .. }, None) => {
+                Err(StoreError::NotFound { key: key() })
+            }
+            (Self::Update { expected, .. } | Self::Delete { expected, .. }, Some(found)) => {
+                if *expected == found {
+                    return Ok(());
+                }
+                Err(StoreError::Conflict { key: key(), expected: *expected, current })
+            }
+        }
+    }
+}
+
+impl From<Op> for Record {
+    fn from(op: Op) -> Self {
+        match op {
+            Op::Create { key, value } | Op::Update { key, value, .. } => Self::Put { key, value },
+            Op::Delete { key, .. } => Self::Delete { key },
+        }
+    }
+}
+
+// === impl Batch ===
+
+impl Batch {
+    pub(crate) fn after(state: &State) -> Self {
+        Self {
+            first: state.revision.next(),
+            records: Vec::new(),
+            pending: HashMap::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Takes `op` in and says which revision it will have, or why not.
+    pub(crate) fn admit(&mut self, state: &State, op: Op) -> Result<Revision, StoreError> {
+        op.check_size()?;
+        let key = op.key().clone();
+        let current = match self.pending.get(&key) {
+            Some(pending) => *pending,
+            None => state.live.get(&key).map(|entry| entry.mod_revision),
+        };
+        op.check(current)?;
+        let revision = Revision(self.first.0 + self.records.len() as u64);
+        self.bytes += op.weight();
+        let record = Record::from(op);
+        self.pending.insert(key, matches!(record, Record::Put { .. }).then_some(revision));
+        self.records.push(record);
+        Ok(revision)
+    }
+
+    pub(crate) fn first(&self) -> Revision {
+        self.first
+    }
+
+    pub(crate) fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    pub(crate) fn into_records(self) -> Vec<Record> {
+        self.records
+    }
+}
+
+// === impl State ===
+
+impl State {
+    pub(crate) fn new(limits: HistoryLimits) -> Self {
+        Self {
+            live: BTreeMap::new(),
+            history: VecDeque::new(),
+            history_bytes: 0,
+            limits,
+            compacted: Revision(0),
+            revision: Revision(0),
+            hash: 0,
+        }
+    }
+
+    /// Starts from live entries as of `revision`, with no history before it.
+    pub(crate) fn resume(
+        limits: HistoryLimits,
+        live: BTreeMap<Key, Entry>,
+        revision: Revision,
+        hash: u64,
+    ) -> Self {
+        Self { live, compacted: revision, revision, hash, ..Self::new(limits) }
+    }
+
+    pub(crate) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(crate) fn compacted(&self) -> Revision {
+        self.compacted
+    }
+
+    /// The sum of the fingerprints of all live entries: the same state has the same hash, however it came about.
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    pub(crate) fn live(&self) -> &BTreeMap<Key, Entry> {
+        &self.live
+    }
+
+    /// Makes a durable record part of the state, at the next revision.
+    /// `None` when it removes what is not there: no log of ours holds that.
+    pub(crate) fn apply(&mut self, record: Record) -> Option<Change> {
+        let revision = self.revision.next();
+        let change = match record {
+            Record::Put { key, value } => Change::Put(self.put(key, value, revision)),
+            Record::Delete { key } => {
+                let previous = self.live.remove(&key)?;
+                self.hash = self.hash.wrapping_sub(previous.fingerprint());
+                Change::Delete { key, revision, previous }
+            }
+        };
+        self.revision = revision;
+        self.remember(change.clone());
+        Some(change)
+    }
+
+    fn put(&mut self, key: Key, value: Bytes, revision: Revision) -> Entry {
+        let old = self.live.get(&key);
+        let (key, create_revision) =
+            old.map_or((key, revision), |old| (old.key.clone(), old.create_revision));
+        let removed = old.map_or(0, Entry::fingerprint);
+        let entry = Entry { key: key.clone(), value, create_revision, mod_revision: revision };
+        self.hash = self.hash.wrapping_sub(removed).wrapping_add(entry.fingerprint());
+        self.live.insert(key, entry.clone());
+        entry
+    }
+
+    fn remember(&mut self, change: Change) {
+        self.history_bytes += change.weight();
+        self.history.push_back(change);
+        while self.history.len() > self.limits.changes || self.history_bytes > self.limits.bytes {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.history.pop_front() {
+            self.history_bytes -= oldest.weight();
+            self.compacted = oldest.revision();
+        }
+    }
+
+    /// Forgets history up to and including `to`.
+    pub(crate) fn compact(&mut self, to: Revision) {
+        while self.history.front().is_some_and(|change| change.revision() <= to) {
+            self.forget_oldest();
+        }
+        self.compacted = self.compacted.max(to.min(self.revision));
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<Entry> {
+        self.live.get(key).cloned()
+    }
+
+    pub(crate) fn range(&self, prefix: &str) -> Vec<Entry> {
+        self.live
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(_, entry)| entry.clone())
+            .collect()
+    }
+
+    /// The remembered changes under `prefix` after `after`, or the revision up to which they are forgotten.
+    pub(crate) fn since(&self, prefix: &str, after: Revision) -> Result<Vec<Change>, StoreError> {
+        if after < self.compacted {
+            return Err(StoreError::Compacted { at: self.compacted });
+        }
+        // Revisions have no gaps, so the position follows from the difference.
+        let skip = usize::try_from(after.0 - self.compacted.0).unwrap_or(usize::MAX);
+        let wanted =
+            self.history.iter().skip(skip).filter(|change| change.key().starts_with(prefix));
+        Ok(wanted.cloned().collect())
+    }
+}
