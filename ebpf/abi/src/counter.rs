@@ -56,5 +56,8 @@ pub struct DropCount {
     pub packets: u64,
     /// Bytes; zero for connections.
     pub bytes: u64,
+    /// Last event about this reason on this CPU, monotonic clock: at most one per
+    /// [`crate::limits::DROP_REPORT_INTERVAL_NS`], so that a hostile pod cannot flood the ring.
+    pub reported_ns: u64,
 }
-layout!(DropCount, size 16, packets @ 0, bytes @ 8);
+layout!(DropCount, size 24, packets @ 0, bytes @ 8, reported_ns @ 16);

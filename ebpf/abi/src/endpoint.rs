@@ -47,9 +47,14 @@ pub const NETNS_HOST: u32 = 1;
 pub struct Config {
     /// [`crate::LAYOUT_VERSION`] of the object that made the maps.
     pub layout_version: u32,
-    /// Zero.
+    /// [`CONFIG_LAZY_EVENTS`] or zero.
     pub flags: u32,
     /// What of intent the maps hold.
     pub epoch: Epoch,
 }
 layout!(Config, size 16, layout_version @ 0, flags @ 4, epoch @ 8);
+
+/// Flag of [`Config`]: the reader of `EVENTS` looks by itself every few ten milliseconds, so the kernel wakes it only when
+/// [`crate::limits::EVENTS_WAKE_BYTES`] are unread. Without it every event may wake the reader, which costs a
+/// connection more than its record does.
+pub const CONFIG_LAZY_EVENTS: u32 = 1;

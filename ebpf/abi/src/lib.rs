@@ -51,7 +51,7 @@ mod verdict;
 pub use connection::{Connection, FlowLink, Tuple, UdpReverse, UdpReverseKey};
 pub use counter::{Counter, DropCount};
 pub use endian::{Be16, Be32};
-pub use endpoint::{Config, Endpoint, NETNS_HOST, NetnsOwner};
+pub use endpoint::{CONFIG_LAZY_EVENTS, Config, Endpoint, NETNS_HOST, NetnsOwner};
 pub use flow::{
     FLOW_REPLY, FLOW_TRANSLATED, FlowEvent, FlowEventKind, FlowKey, FlowState, Hook, TCP_ACK,
     TCP_FIN, TCP_PSH, TCP_RST, TCP_SYN, TCP_URG,

@@ -31,3 +31,7 @@ pub const DROPS_MAX: u32 = 256;
 /// An `Update` for a flow comes at most this often: the figures in a live view are five seconds old at worst,
 /// and 65,536 busy flows make 13,000 events a second.
 pub const FLOW_REPORT_INTERVAL_NS: u64 = 5_000_000_000;
+/// A drop event for one reason comes at most this often on one CPU; `DROPS` counts all of them.
+pub const DROP_REPORT_INTERVAL_NS: u64 = 1_000_000;
+/// With [`crate::CONFIG_LAZY_EVENTS`], how many unread bytes wake the reader: 1/128 of the ring, 270 events.
+pub const EVENTS_WAKE_BYTES: u64 = 32 * 1024;
