@@ -1,2 +1,74 @@
-//! Project automation: `cargo xtask <command>`.
-fn main() {}
+//! Project automation: `cargo xtask <command>`. One module per command.
+
+use clap::{Parser, Subcommand};
+
+mod build_ebpf;
+mod ci;
+mod deps;
+mod exec;
+mod run;
+mod setup;
+mod test;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Build, run and test beeline", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what this machine lacks; does nothing the second time
+    Setup,
+    /// Build the kernel object into target/bpf
+    BuildEbpf,
+    /// Build everything and run `beeline up`; arguments after `--` go to it
+    Run {
+        /// Passed to `beeline up`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Build everything and run `beeline demo`; arguments after `--` go to it
+    Demo {
+        /// Passed to `beeline demo`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Build everything and run a benchmark: `boot`, `connect` or `store`
+    Bench {
+        /// Which one
+        name: run::Bench,
+        /// Passed to the benchmark
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Run all tests; as root for all of them, otherwise what runs without
+    Test {
+        /// Passed to `cargo test`, e.g. `-p beeline-store`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Every gate that a change has to pass
+    Ci,
+    /// Check who imports whom
+    Deps,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Setup => setup::run(),
+        Command::BuildEbpf => {
+            setup::run()?;
+            let object = build_ebpf::run()?;
+            exec::say(&format!("kernel object: {}", object.display()));
+            Ok(())
+        }
+        Command::Run { args } => run::beeline("up", &args),
+        Command::Demo { args } => run::beeline("demo", &args),
+        Command::Bench { name, args } => run::bench(name, &args),
+        Command::Test { args } => test::run(&args),
+        Command::Ci => ci::run(),
+        Command::Deps => deps::run(),
+    }
+}

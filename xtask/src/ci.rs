@@ -1,0 +1,36 @@
+//! `cargo xtask ci`: every gate, in the order in which they are cheap.
+
+use std::time::Instant;
+
+use crate::{build_ebpf, deps, exec, setup, test};
+
+/// A gate: its name and what it does.
+type Gate = (&'static str, fn() -> anyhow::Result<()>);
+
+const GATES: &[Gate] = &[
+    ("format", format),
+    ("dependency arrows", deps::run),
+    ("kernel object", || build_ebpf::run().map(drop)),
+    ("lints", lints),
+    ("tests", || test::run(&[])),
+];
+
+/// Run all gates and stop at the first that fails.
+pub fn run() -> anyhow::Result<()> {
+    setup::run()?;
+    for (name, gate) in GATES {
+        let start = Instant::now();
+        exec::say(&format!("gate: {name}"));
+        gate().map_err(|error| error.context(format!("gate `{name}`")))?;
+        exec::say(&format!("gate: {name}: passed in {} s", start.elapsed().as_secs()));
+    }
+    Ok(())
+}
+
+fn format() -> anyhow::Result<()> {
+    exec::run(exec::cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn lints() -> anyhow::Result<()> {
+    exec::run(exec::cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}

@@ -1,0 +1,41 @@
+//! `cargo xtask run`, `demo` and `bench`: build everything in release mode, then become the program.
+
+use std::process::Command;
+
+use crate::{build_ebpf, exec, setup};
+
+/// A benchmark of the binary.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum Bench {
+    /// Time to Ready, to a running Deployment, idle memory and processor time
+    Boot,
+    /// Connect latency through a Service beside the direct one
+    Connect,
+    /// Durable writes of the embedded store beside the disk's own limit
+    Store,
+}
+
+/// Build all and run one of the binary's commands in place of this process.
+pub fn beeline(command: &str, args: &[String]) -> anyhow::Result<()> {
+    let binary = build()?;
+    Err(exec::replace(Command::new(binary).arg(command).args(args)))
+}
+
+/// Build all and run a benchmark.
+pub fn bench(name: Bench, args: &[String]) -> anyhow::Result<()> {
+    let name = match name {
+        Bench::Boot => "boot",
+        Bench::Connect => "connect",
+        Bench::Store => "store",
+    };
+    let binary = build()?;
+    Err(exec::replace(Command::new(binary).args(["bench", name]).args(args)))
+}
+
+fn build() -> anyhow::Result<std::path::PathBuf> {
+    setup::run()?;
+    build_ebpf::run()?;
+    exec::say("building beeline (release)");
+    exec::run(exec::cargo().args(["build", "--release", "-p", "beeline"]))?;
+    Ok(exec::root().join("target/release/beeline"))
+}

@@ -1,0 +1,15 @@
+//! `cargo xtask test`: all tests there are.
+
+use crate::{build_ebpf, exec, setup};
+
+/// Build the kernel object and the binary, then run the tests.
+pub fn run(args: &[String]) -> anyhow::Result<()> {
+    setup::run()?;
+    build_ebpf::run()?;
+    if !exec::is_root() {
+        exec::say("not root: tests that need the kernel, namespaces or containers say that they are skipped");
+    }
+    exec::run(exec::cargo().args(["build", "-p", "beeline"]))?;
+    let scope: &[&str] = if args.is_empty() { &["--workspace", "--no-fail-fast"] } else { &[] };
+    exec::run(exec::cargo().arg("test").args(scope).args(args))
+}
