@@ -1,0 +1,46 @@
+//! Which connection a packet belongs to, when several hooks have an opinion.
+//!
+//! A 5-tuple is used again sooner or later, and an old link must not give a new connection an old number.
+//! So the packet that opens a connection, at the first hook of this node that sees it, trusts its own socket or nobody.
+//! Every other packet trusts what is written, for its direction or for the opposite one.
+
+use beeline_abi::{FlowId, FlowLink};
+
+/// What the maps say about a packet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// The record of the very socket that sent the packet.
+    pub own: Option<FlowLink>,
+    /// Written for this tuple.
+    pub forward: Option<FlowLink>,
+    /// Written for the opposite tuple.
+    pub backward: Option<FlowLink>,
+}
+
+/// The decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// The connection.
+    pub link: FlowLink,
+    /// Whether the packet runs against the direction that began.
+    pub reply: bool,
+    /// Whether other hooks must be told.
+    pub write: bool,
+}
+
+/// Decides. `opens_here`: the packet opens a connection and no other hook of this node has seen it; `fresh`: an unused number.
+#[inline(always)]
+pub fn choose(opens_here: bool, known: &Known, fresh: FlowId) -> Chosen {
+    if let Some(link) = known.own {
+        return Chosen { link, reply: false, write: known.forward != Some(link) };
+    }
+    if !opens_here {
+        if let Some(link) = known.forward {
+            return Chosen { link, reply: false, write: false };
+        }
+        if let Some(link) = known.backward {
+            return Chosen { link, reply: true, write: false };
+        }
+    }
+    Chosen { link: FlowLink { flow_id: fresh, ..FlowLink::default() }, reply: false, write: true }
+}
