@@ -1,0 +1,47 @@
+//! The event ring: what happened, once, for user space.
+
+use aya_ebpf::helpers::bpf_get_prandom_u32;
+use beeline_abi::limits::EVENTS_WAKE_BYTES;
+use beeline_abi::{CONFIG_LAZY_EVENTS, Counter, FlowEvent, FlowId};
+
+use crate::count;
+use crate::maps::{CONFIG, EVENTS};
+
+const RB_NO_WAKEUP: u64 = 1;
+const RB_FORCE_WAKEUP: u64 = 2;
+const RB_AVAIL_DATA: u64 = 0;
+
+/// Puts an event into the ring; `false` when it is full, which is counted.
+#[inline(always)]
+pub fn emit(event: FlowEvent) -> bool {
+    let Some(mut entry) = EVENTS.reserve::<FlowEvent>(0) else {
+        count::one(Counter::EventsLost);
+        return false;
+    };
+    entry.write(event);
+    entry.submit(wake_up());
+    true
+}
+
+/// The kernel's own choice, or for a reader that looks by itself: only when much has gathered.
+#[inline(always)]
+fn wake_up() -> u64 {
+    let lazy = CONFIG.get(0).is_some_and(|config| config.flags & CONFIG_LAZY_EVENTS != 0);
+    if !lazy {
+        0
+    } else if EVENTS.query(RB_AVAIL_DATA) >= EVENTS_WAKE_BYTES {
+        RB_FORCE_WAKEUP
+    } else {
+        RB_NO_WAKEUP
+    }
+}
+
+/// A number for a new connection: random, so that nodes need not agree; never zero.
+#[inline(always)]
+pub fn fresh_flow_id() -> FlowId {
+    // SAFETY: no arguments, callable from every program type.
+    let high = unsafe { bpf_get_prandom_u32() };
+    // SAFETY: as above.
+    let low = unsafe { bpf_get_prandom_u32() };
+    FlowId((u64::from(high) << 32) | u64::from(low | 1))
+}

@@ -1,0 +1,159 @@
+//! Flow records: what passes is counted under its flow, and told when it begins, goes on and ends.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns};
+use aya_ebpf::programs::TcContext;
+use beeline_abi::{
+    Counter, DropReason, Endpoint, EndpointId, FlowEvent, FlowEventKind, FlowKey, FlowLink, FlowState, Hook, RuleId, Tuple,
+    Verdict,
+};
+use beeline_packet::flow::{self, Decision, Sample};
+use beeline_packet::link::{self, Chosen, Known};
+use beeline_packet::parse::{Ipv4, Part};
+
+use crate::maps::{FLOW_LINKS, FLOWS};
+use crate::{connection, count, endpoint, events, skb};
+
+/// A packet at a pod's link, after the verdict.
+pub struct Sighting<'a> {
+    /// The packet.
+    pub packet: &'a Ipv4,
+    /// Where.
+    pub hook: Hook,
+    /// Who sends, if known.
+    pub source: Option<&'a Endpoint>,
+    /// Who receives, if known.
+    pub dest: Option<&'a Endpoint>,
+    /// What becomes of it.
+    pub verdict: Verdict,
+    /// Why.
+    pub rule_id: RuleId,
+}
+
+impl Sighting<'_> {
+    /// The pod behind the link.
+    #[inline(always)]
+    fn endpoint_id(&self) -> EndpointId {
+        let own = match self.hook {
+            Hook::FromPod => self.source,
+            _ => self.dest,
+        };
+        own.map_or(EndpointId::default(), |endpoint| endpoint.endpoint_id)
+    }
+
+    /// Whether no other hook of this node has seen the packet: it comes from a pod's link, or from outside its pods.
+    #[inline(always)]
+    fn is_first_here(&self) -> bool {
+        matches!(self.hook, Hook::FromPod) || !self.source.is_some_and(|endpoint| endpoint.ifindex != 0)
+    }
+}
+
+/// Counts the packet under its flow and reports what is due.
+#[inline(always)]
+pub fn record(ctx: &TcContext, seen: &Sighting<'_>) {
+    if seen.packet.part == Part::Later {
+        count::one(Counter::Fragments);
+        return;
+    }
+    // SAFETY: no arguments, callable from every program type.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    let sample = Sample { bytes: u64::from(seen.packet.bytes), tcp_flags: seen.packet.tcp_flags, now_ns };
+    let key = FlowKey { tuple: seen.packet.tuple, ifindex: skb::ifindex(ctx), hook: seen.hook as u8, pad: [0; 3] };
+    if let Some(state) = FLOWS.get_ptr_mut(key) {
+        // SAFETY: a live map value; the map is an LRU, so it may serve another flow by now: at worst that one's count is off.
+        let state = unsafe { &mut *state };
+        if !flow::is_reused(state, sample.tcp_flags) {
+            return go_on(seen, &key, state, &sample);
+        }
+    }
+    begin(ctx, seen, &key, &sample);
+}
+
+#[inline(always)]
+fn go_on(seen: &Sighting<'_>, key: &FlowKey, state: &mut FlowState, sample: &Sample) {
+    count::add(&raw mut state.bytes, sample.bytes);
+    count::add(&raw mut state.packets, 1);
+    flow::advance(state, sample);
+    report(seen, key, state, sample.now_ns);
+}
+
+#[inline(always)]
+fn begin(ctx: &TcContext, seen: &Sighting<'_>, key: &FlowKey, sample: &Sample) {
+    let chosen = link(ctx, seen);
+    let decision = Decision {
+        source_identity: endpoint::identity(seen.source),
+        dest_identity: endpoint::identity(seen.dest),
+        verdict: seen.verdict,
+        rule_id: seen.rule_id,
+    };
+    let mut state = flow::begin(sample, &chosen, &decision);
+    report(seen, key, &mut state, sample.now_ns);
+    if FLOWS.insert(key, state, u64::from(BPF_ANY)).is_err() {
+        count::one(Counter::FlowsFull);
+    }
+}
+
+/// Which connection this is; tells the other hooks when this is the first to know.
+#[inline(always)]
+fn link(ctx: &TcContext, seen: &Sighting<'_>) -> Chosen {
+    let tuple = seen.packet.tuple;
+    // SAFETY: the context the kernel passed to this program; a packet without a socket gives zero.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    let known = Known {
+        own: connection::link_of(cookie, tuple.proto, tuple.dest_addr, tuple.dest_port),
+        forward: written(&tuple),
+        backward: written(&tuple.reversed()),
+    };
+    let opens_here = flow::is_opening(seen.packet.tcp_flags) && seen.is_first_here();
+    let chosen = link::choose(opens_here, &known, events::fresh_flow_id());
+    if chosen.write && FLOW_LINKS.insert(tuple, chosen.link, u64::from(BPF_ANY)).is_err() {
+        count::one(Counter::LinksFull);
+    }
+    chosen
+}
+
+#[inline(always)]
+fn written(tuple: &Tuple) -> Option<FlowLink> {
+    // SAFETY: preallocated: a value may be reused while it is copied, which at worst gives a flow another's number.
+    unsafe { FLOW_LINKS.get(tuple) }.copied()
+}
+
+#[inline(always)]
+fn report(seen: &Sighting<'_>, key: &FlowKey, state: &mut FlowState, now_ns: u64) {
+    let Some(kind) = flow::due(state, now_ns) else {
+        return;
+    };
+    let mut event = flow::event(key, state, kind, now_ns);
+    event.endpoint_id = seen.endpoint_id();
+    if events::emit(event) {
+        flow::reported(state, kind, now_ns);
+    }
+}
+
+/// Counts a dropped packet, and tells unless the same was told just now. `tuple` is empty when the headers are unreadable.
+#[inline(always)]
+pub fn dropped(ctx: &TcContext, hook: Hook, tuple: Tuple, reason: DropReason, rule_id: RuleId) {
+    // SAFETY: no arguments, callable from every program type.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    let bytes = u64::from(ctx.len());
+    if !count::drop(reason, bytes, now_ns) {
+        return;
+    }
+    events::emit(FlowEvent {
+        time_ns: now_ns,
+        first_ns: now_ns,
+        bytes,
+        packets: 1,
+        tuple,
+        source_identity: endpoint::identity(endpoint::at(tuple.source_addr)),
+        dest_identity: endpoint::identity(endpoint::at(tuple.dest_addr)),
+        rule_id,
+        ifindex: skb::ifindex(ctx),
+        drop_reason: reason as u16,
+        kind: FlowEventKind::Drop as u8,
+        hook: hook as u8,
+        verdict: Verdict::Drop as u8,
+        ..FlowEvent::default()
+    });
+}
