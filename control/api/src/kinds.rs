@@ -1,0 +1,214 @@
+//! Every kind this API serves, as data: names, subresources, and the functions that give it meaning.
+//!
+//! In: nothing. Out: [`KindInfo`] rows and lookups. One file per kind; a new kind is a new file and a line in `ALL`.
+
+use serde_json::Value;
+
+use crate::decode::strict::Checked;
+use crate::status::Cause;
+use crate::time::Timestamp;
+
+mod configmap;
+mod deployment;
+mod endpoints;
+mod endpointslice;
+mod event;
+mod lease;
+mod namespace;
+mod node;
+mod pod;
+mod podspec;
+mod probe;
+mod replicaset;
+mod rules;
+mod secret;
+mod service;
+mod serviceaccount;
+mod workload;
+
+pub use configmap::CONFIG_MAP;
+pub use deployment::DEPLOYMENT;
+pub use endpoints::ENDPOINTS;
+pub use endpointslice::ENDPOINT_SLICE;
+pub use event::EVENT;
+pub use lease::LEASE;
+pub use namespace::NAMESPACE;
+pub use node::NODE;
+pub use pod::POD;
+pub use replicaset::REPLICA_SET;
+pub use secret::SECRET;
+pub use service::SERVICE;
+pub use serviceaccount::SERVICE_ACCOUNT;
+
+static ALL: &[&KindInfo] = &[
+    &CONFIG_MAP, &ENDPOINTS, &EVENT, &NAMESPACE, &NODE, &POD, &SECRET, &SERVICE_ACCOUNT, &SERVICE,
+    &DEPLOYMENT, &REPLICA_SET, &LEASE, &ENDPOINT_SLICE,
+];
+
+/// Everything the machinery needs to know about one kind.
+#[derive(Debug)]
+pub struct KindInfo {
+    /// API group, empty for core.
+    pub group: &'static str,
+    /// API version.
+    pub version: &'static str,
+    /// CamelCase kind.
+    pub kind: &'static str,
+    /// Lower-case plural, the resource name in URLs.
+    pub plural: &'static str,
+    /// Lower-case singular.
+    pub singular: &'static str,
+    /// What kubectl accepts besides.
+    pub short_names: &'static [&'static str],
+    /// For instance `all`.
+    pub categories: &'static [&'static str],
+    /// Lives in a namespace.
+    pub namespaced: bool,
+    /// Has `/status`; then main writes leave status alone and `metadata.generation` counts spec changes.
+    pub status_subresource: bool,
+    /// `metadata.generation` is kept.
+    pub generation: bool,
+    /// Has `/scale`.
+    pub scale: Option<ScalePaths>,
+    /// Verbs on the resource itself.
+    pub verbs: &'static [&'static str],
+    /// Everything under `name/`, `status` and `scale` included.
+    pub subresources: &'static [SubresourceInfo],
+    /// PUT on an absent name creates.
+    pub create_on_update: bool,
+    /// Table columns, in order; those of priority 1 show with `-o wide`.
+    pub columns: &'static [Column],
+    /// Table cells of one object, as many as columns.
+    pub cells: fn(&Value, Timestamp) -> Vec<Value>,
+    /// Paths beyond metadata.name and metadata.namespace that field selectors may name.
+    pub fields: &'static [&'static str],
+    /// Value of such a field, in text as upstream compares it.
+    pub field: fn(&Value, &str) -> String,
+    /// Unknown fields and type errors.
+    pub check: fn(&Value) -> Checked,
+    /// Fills in defaults.
+    pub default: fn(&mut Value),
+    /// Creation keeps the status it was sent (nodes register with one).
+    pub status_on_create: bool,
+    /// Last touches to a new object, after defaults.
+    pub prepare_create: fn(&mut Value),
+    /// What an update of the main resource takes over from the old object: new, old.
+    pub prepare_update: fn(&mut Value, &Value),
+    /// Name rule; problems in upstream's words.
+    pub name_rule: fn(&str, bool) -> Vec<String>,
+    /// Validation of a whole object.
+    pub validate: fn(&Value, &mut Causes),
+    /// What an update of the main resource may not change: new, old.
+    pub validate_update: fn(&Value, &Value, &mut Causes),
+    /// Strategic merge and apply semantics of lists and maps.
+    pub schema: crate::patch::schema::Schema,
+}
+
+/// Where `/scale` finds things.
+#[derive(Debug, Clone, Copy)]
+pub struct ScalePaths {
+    /// For instance `/spec/replicas` (JSON pointer).
+    pub spec_replicas: &'static str,
+    /// For instance `/status/replicas`.
+    pub status_replicas: &'static str,
+    /// For instance `/spec/selector`.
+    pub selector: &'static str,
+}
+
+/// A path under an object's name.
+#[derive(Debug, Clone, Copy)]
+pub struct SubresourceInfo {
+    /// `status`, `scale`, `log`, ...
+    pub name: &'static str,
+    /// Kind of its body.
+    pub kind: &'static str,
+    /// Group and version of that kind where they differ from the parent's.
+    pub group_version: Option<(&'static str, &'static str)>,
+    /// Verbs offered.
+    pub verbs: &'static [&'static str],
+}
+
+/// One table column.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Heading.
+    pub name: &'static str,
+    /// `string`, `integer`, `boolean`, `date`, `number`.
+    pub kind: &'static str,
+    /// `name` for the first column.
+    pub format: &'static str,
+    /// 0 always shown, 1 only wide.
+    pub priority: u8,
+}
+
+/// Collected validation failures.
+pub type Causes = Vec<Cause>;
+
+/// The usual verbs.
+pub const ALL_VERBS: &[&str] =
+    &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// Verbs of `/status` and `/scale`.
+pub const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
+
+impl KindInfo {
+    /// `v1` or `apps/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// `pods` or `deployments.apps`, as error messages name it.
+    pub fn qualified(&self) -> String {
+        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
+    /// The subresource of that name.
+    pub fn subresource(&self, name: &str) -> Option<&'static SubresourceInfo> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+
+    /// Key prefix in the store: `/registry/pods/`.
+    pub fn key_prefix(&self) -> String {
+        if self.group.is_empty() {
+            format!("/registry/{}/", self.plural)
+        } else {
+            format!("/registry/{}/{}/", self.group, self.plural)
+        }
+    }
+}
+
+impl PartialEq for KindInfo {
+    fn eq(&self, other: &Self) -> bool {
+        self.group == other.group && self.version == other.version && self.plural == other.plural
+    }
+}
+impl Eq for KindInfo {}
+
+/// The set of kinds served.
+#[derive(Debug)]
+pub struct Kinds {
+    all: &'static [&'static KindInfo],
+}
+
+static BUILTIN: Kinds = Kinds { all: ALL };
+
+impl Kinds {
+    /// The compiled-in kinds.
+    pub fn builtin() -> &'static Kinds {
+        &BUILTIN
+    }
+
+    /// All of them, in discovery order.
+    pub fn iter(&self) -> impl Iterator<Item = &'static KindInfo> + use<> {
+        self.all.iter().copied()
+    }
+
+    /// By URL parts.
+    pub fn by_resource(&self, group: &str, version: &str, plural: &str) -> Option<&'static KindInfo> {
+        self.iter().find(|k| k.plural == plural && k.group == group && k.version == version)
+    }
+
+    /// By group, version and kind.
+    pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&'static KindInfo> {
+        self.iter().find(|k| k.kind == kind && k.group == group && k.version == version)
+    }
+}

@@ -1,0 +1,209 @@
+//! Strategic merge patch: merge patch that knows lists by key, with `$patch`, `$setElementOrder`,
+//! `$deleteFromPrimitiveList` and `$retainKeys`.
+
+use serde_json::{Map, Value};
+
+use super::schema::{Fields, PLAIN, Rule, Schema};
+use crate::status::ApiError;
+
+const DIRECTIVE: &str = "$patch";
+const RETAIN: &str = "$retainKeys";
+const ORDER: &str = "$setElementOrder/";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
+
+/// Applies a strategic merge patch.
+pub fn strategic(object: Value, patch: &Value, schema: Schema) -> Result<Value, ApiError> {
+    let Some(patch) = patch.as_object() else {
+        return Err(ApiError::bad_request("error decoding patch: a strategic merge patch must be an object"));
+    };
+    let object = match object {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    };
+    merge_map(object, patch, schema).map(|m| Value::Object(m.unwrap_or_default()))
+}
+
+/// None: the patch deletes the map.
+fn merge_map(
+    mut current: Map<String, Value>,
+    patch: &Map<String, Value>,
+    schema: &Fields,
+) -> Result<Option<Map<String, Value>>, ApiError> {
+    match patch.get(DIRECTIVE).map(|d| d.as_str().unwrap_or_default()) {
+        None | Some("merge") => {}
+        Some("delete") => return Ok(None),
+        Some("replace") => {
+            let mut whole = patch.clone();
+            whole.remove(DIRECTIVE);
+            return Ok(Some(whole));
+        }
+        Some(other) => return Err(bad(&format!("unknown patch type: {other}"))),
+    }
+    retain_keys(&mut current, patch)?;
+    for (field, wanted) in patch {
+        if field == DIRECTIVE || field == RETAIN || field.starts_with(ORDER) {
+            continue;
+        }
+        if let Some(list) = field.strip_prefix(DELETE_FROM) {
+            delete_from(&mut current, list, wanted);
+            continue;
+        }
+        if wanted.is_null() {
+            current.remove(field);
+            continue;
+        }
+        let order = patch.get(&format!("{ORDER}{field}"));
+        let merged = merge_field(current.remove(field), wanted, order, schema.rule(field))?;
+        if let Some(value) = merged {
+            current.insert(field.clone(), value);
+        }
+    }
+    order_untouched_lists(&mut current, patch, schema);
+    Ok(Some(current))
+}
+
+fn merge_field(
+    old: Option<Value>,
+    wanted: &Value,
+    order: Option<&Value>,
+    rule: Option<Rule>,
+) -> Result<Option<Value>, ApiError> {
+    match (wanted, rule) {
+        (_, Some(Rule::Replace)) => Ok(Some(clean(wanted.clone()))),
+        (Value::Object(patch), rule) => {
+            let schema = match rule {
+                Some(Rule::Object(s) | Rule::RetainKeys(s)) => s,
+                _ => &PLAIN,
+            };
+            let old = match old {
+                Some(Value::Object(map)) => map,
+                _ => Map::new(),
+            };
+            Ok(merge_map(old, patch, schema)?.map(Value::Object))
+        }
+        (Value::Array(patch), Some(Rule::List { key, item, .. } | Rule::PatchList { key, item })) => {
+            merge_list(as_list(old), patch, order, key, item).map(|l| Some(Value::Array(l)))
+        }
+        (Value::Array(patch), Some(Rule::Set)) => Ok(Some(Value::Array(merge_set(as_list(old), patch, order)))),
+        (other, _) => Ok(Some(clean(other.clone()))),
+    }
+}
+
+fn as_list(value: Option<Value>) -> Vec<Value> {
+    match value {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    }
+}
+
+fn merge_list(
+    mut current: Vec<Value>,
+    patch: &[Value],
+    order: Option<&Value>,
+    key: &str,
+    schema: Schema,
+) -> Result<Vec<Value>, ApiError> {
+    if patch.iter().any(|p| p[DIRECTIVE] == "replace") {
+        return Ok(patch.iter().filter(|p| p.get(DIRECTIVE).is_none()).cloned().map(clean).collect());
+    }
+    for item in patch {
+        let Some(map) = item.as_object() else {
+            return Err(bad("expected a list of objects"));
+        };
+        let Some(id) = map.get(key) else {
+            return Err(bad(&format!("map: {item} does not contain declared merge key: {key}")));
+        };
+        let at = current.iter().position(|c| &c[key] == id);
+        let old = at.map(|i| current[i].take()).and_then(|v| if let Value::Object(m) = v { Some(m) } else { None });
+        match (merge_map(old.unwrap_or_default(), map, schema)?, at) {
+            (Some(new), Some(i)) => current[i] = Value::Object(new),
+            (Some(new), None) => current.push(clean(Value::Object(new))),
+            (None, Some(i)) => drop(current.remove(i)),
+            (None, None) => {}
+        }
+    }
+    if let Some(order) = order.and_then(Value::as_array) {
+        sort_by_order(&mut current, |item| order.iter().position(|o| o[key] == item[key]));
+    }
+    Ok(current)
+}
+
+fn merge_set(mut current: Vec<Value>, patch: &[Value], order: Option<&Value>) -> Vec<Value> {
+    for item in patch {
+        if !current.contains(item) {
+            current.push(item.clone());
+        }
+    }
+    if let Some(order) = order.and_then(Value::as_array) {
+        sort_by_order(&mut current, |item| order.iter().position(|o| o == item));
+    }
+    current
+}
+
+/// Puts the named items into the named order; the others stay right after the item they followed.
+fn sort_by_order(items: &mut Vec<Value>, place: impl Fn(&Value) -> Option<usize>) {
+    let mut named: Vec<(usize, Vec<Value>)> = Vec::new();
+    let mut head = Vec::new();
+    for item in items.drain(..) {
+        match (place(&item), named.last_mut()) {
+            (Some(at), _) => named.push((at, vec![item])),
+            (None, Some((_, group))) => group.push(item),
+            (None, None) => head.push(item),
+        }
+    }
+    named.sort_by_key(|(at, _)| *at);
+    items.extend(head);
+    items.extend(named.into_iter().flat_map(|(_, group)| group));
+}
+
+/// `$setElementOrder` may come without a patch of the list itself.
+fn order_untouched_lists(current: &mut Map<String, Value>, patch: &Map<String, Value>, schema: &Fields) {
+    for (field, order) in patch {
+        let Some(field) = field.strip_prefix(ORDER) else { continue };
+        if patch.contains_key(field) {
+            continue;
+        }
+        let (Some(Value::Array(items)), Some(order)) = (current.get_mut(field), order.as_array()) else { continue };
+        match schema.rule(field) {
+            Some(Rule::List { key, .. } | Rule::PatchList { key, .. }) => {
+                sort_by_order(items, |item| order.iter().position(|o| o[key] == item[key]));
+            }
+            _ => sort_by_order(items, |item| order.iter().position(|o| o == item)),
+        }
+    }
+}
+
+fn retain_keys(current: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), ApiError> {
+    let Some(keys) = patch.get(RETAIN) else { return Ok(()) };
+    let keys: Vec<&str> = keys.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for (field, value) in patch {
+        if !field.starts_with('$') && !value.is_null() && !keys.contains(&field.as_str()) {
+            return Err(bad(&format!("not all patch's keys: {field} is not in retainKeys list")));
+        }
+    }
+    current.retain(|field, _| keys.contains(&field.as_str()));
+    Ok(())
+}
+
+fn delete_from(current: &mut Map<String, Value>, list: &str, gone: &Value) {
+    if let Some(Value::Array(items)) = current.get_mut(list) {
+        items.retain(|item| !gone.as_array().is_some_and(|g| g.contains(item)));
+    }
+}
+
+/// A patch value that becomes an object's value must not carry directives or nulls with it.
+fn clean(value: Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(
+            map.into_iter().filter(|(k, v)| !k.starts_with('$') && !v.is_null()).map(|(k, v)| (k, clean(v))).collect(),
+        ),
+        Value::Array(items) => {
+            Value::Array(items.into_iter().filter(|i| i.get(DIRECTIVE).is_none_or(|d| d != "delete")).map(clean).collect())
+        }
+        other => other,
+    }
+}
+
+fn bad(why: &str) -> ApiError {
+    ApiError::bad_request(format!("invalid patch: {why}"))
+}
