@@ -55,11 +55,15 @@ impl Compiler {
     fn find() -> Result<Compiler> {
         if let Some(path) = std::env::var_os("BEELINE_BPF_RUSTC") {
             let compiler = Compiler { path: path.into(), origin: "$BEELINE_BPF_RUSTC" };
-            compiler.check().with_context(|| format!("use $BEELINE_BPF_RUSTC ({})", compiler.path.display()))?;
+            compiler
+                .check()
+                .with_context(|| format!("use $BEELINE_BPF_RUSTC ({})", compiler.path.display()))?;
             return Ok(compiler);
         }
         let mut refusals = Vec::new();
-        for (path, origin) in [(rustup_nightly(), "rustup nightly"), (debian(), "Debian's rustc-web")] {
+        for (path, origin) in
+            [(rustup_nightly(), "rustup nightly"), (debian(), "Debian's rustc-web")]
+        {
             let Some(path) = path else {
                 refusals.push(format!("{origin}: not installed"));
                 continue;
@@ -83,8 +87,16 @@ impl Compiler {
     /// It runs, its bitcode is readable for the linker, and the source of `core` is beside it.
     fn check(&self) -> Result<()> {
         let version = self.ask(&["-vV"])?;
-        let llvm = version.lines().find_map(|line| line.strip_prefix("LLVM version: ")).unwrap_or_default();
-        let major: u32 = llvm.split('.').next().unwrap_or_default().parse().with_context(|| format!("parse LLVM version {llvm:?}"))?;
+        let llvm = version
+            .lines()
+            .find_map(|line| line.strip_prefix("LLVM version: "))
+            .unwrap_or_default();
+        let major: u32 = llvm
+            .split('.')
+            .next()
+            .unwrap_or_default()
+            .parse()
+            .with_context(|| format!("parse LLVM version {llvm:?}"))?;
         if major > LINKER_LLVM_MAJOR {
             bail!("its LLVM {major} is newer than bpf-linker's {LINKER_LLVM_MAJOR}");
         }
@@ -102,7 +114,8 @@ impl Compiler {
 }
 
 fn rustup_nightly() -> Option<PathBuf> {
-    let path = output_of(Command::new("rustup").args(["which", "--toolchain", "nightly", "rustc"])).ok()?;
+    let path = output_of(Command::new("rustup").args(["which", "--toolchain", "nightly", "rustc"]))
+        .ok()?;
     Some(PathBuf::from(path.trim()))
 }
 
@@ -135,13 +148,28 @@ fn compile(root: &Path, rustc: &Compiler, linker: &Path) -> Result<PathBuf> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .current_dir(&programs)
-        .args(["build", "--release", "--quiet", "-Zbuild-std=core", "--target", "bpfel-unknown-none", "--target-dir"])
+        .args([
+            "build",
+            "--release",
+            "--quiet",
+            "-Zbuild-std=core",
+            "--target",
+            "bpfel-unknown-none",
+            "--target-dir",
+        ])
         .arg(&target_dir)
         .env("RUSTC", &rustc.path)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", rust_flags(linker));
     // What the caller's own build set would reach this one, which is for another machine.
-    for name in ["RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET", "RUSTDOC"] {
+    for name in [
+        "RUSTFLAGS",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "CARGO_TARGET_DIR",
+        "CARGO_BUILD_TARGET",
+        "RUSTDOC",
+    ] {
         command.env_remove(name);
     }
     let status = command.status().context("start cargo for the BPF target")?;
@@ -171,8 +199,10 @@ fn install(built: &Path, object: &Path) -> Result<()> {
     let dir = object.parent().context("the object has a directory")?;
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     let fresh = object.with_extension("o.new");
-    fs::copy(built, &fresh).with_context(|| format!("copy {} to {}", built.display(), fresh.display()))?;
-    fs::rename(&fresh, object).with_context(|| format!("rename {} to {}", fresh.display(), object.display()))
+    fs::copy(built, &fresh)
+        .with_context(|| format!("copy {} to {}", built.display(), fresh.display()))?;
+    fs::rename(&fresh, object)
+        .with_context(|| format!("rename {} to {}", fresh.display(), object.display()))
 }
 
 /// A number for the content of everything that goes into the object; times would lie after a checkout.
@@ -198,7 +228,10 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
             if path.file_name().is_some_and(|name| name != "target") {
                 collect(&path, files)?;
             }
-        } else if path.extension().is_some_and(|kind| kind == "rs" || kind == "toml" || kind == "lock") {
+        } else if path
+            .extension()
+            .is_some_and(|kind| kind == "rs" || kind == "toml" || kind == "lock")
+        {
             files.push(path);
         }
     }
@@ -206,9 +239,15 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn output_of(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("run {}", command.get_program().display()))?;
+    let output =
+        command.output().with_context(|| format!("run {}", command.get_program().display()))?;
     if !output.status.success() {
-        bail!("{}: {}", command.get_program().display(), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{}: {}",
+            command.get_program().display(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
-    String::from_utf8(output.stdout).with_context(|| format!("read what {} says", command.get_program().display()))
+    String::from_utf8(output.stdout)
+        .with_context(|| format!("read what {} says", command.get_program().display()))
 }

@@ -5,12 +5,7 @@ use beeline_abi::FrontendKey;
 /// Scales 32 random bits onto `0..count` without a division; `count` of zero gives zero.
 #[inline(always)]
 pub fn by_random(random: u32, count: u32) -> u32 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the product of two 32-bit numbers, shifted by 32"
-    )]
-    let slot = ((random as u64 * count as u64) >> 32) as u32;
-    slot
+    ((random as u64 * count as u64) >> 32) as u32
 }
 
 /// The same slot for the same socket and frontend while the list keeps its length: datagrams of one socket stay together.
@@ -19,7 +14,6 @@ pub fn by_hash(cookie: u64, frontend: &FrontendKey, count: u32) -> u32 {
     let dialled = ((frontend.addr.raw() as u64) << 32)
         | ((frontend.port.raw() as u64) << 8)
         | frontend.proto as u64;
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half of a well-mixed number")]
     let high = (mix(cookie ^ mix(dialled)) >> 32) as u32;
     by_random(high, count)
 }

@@ -114,17 +114,17 @@ fn arp_and_ipv6_are_the_stacks_business() {
 
 #[test]
 fn random_bytes_never_panic() {
-    let mut seed = 0x1234_5678_9abc_def0u64;
+    let mut seed = 0x1234_5678_9abc_def0usize;
     for _ in 0..20_000 {
         let mut bytes = frame(TCP, 5, 0, &tcp(TCP_SYN));
         for _ in 0..4 {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
-            let at = 12 + (seed as usize >> 8) % (bytes.len() - 12);
+            let at = 12 + (seed >> 8) % (bytes.len() - 12);
             bytes[at] = seed.to_le_bytes()[0];
         }
-        let _ = parse(&bytes[..(seed as usize >> 16) % (bytes.len() + 1)]);
+        let _ = parse(&bytes[..(seed >> 16) % (bytes.len() + 1)]);
     }
 }
 

@@ -31,7 +31,12 @@ pub fn connect4(ctx: SockAddrContext) -> i32 {
 }
 
 #[inline(always)]
-fn translate(ctx: &SockAddrContext, caller: &Caller, dialled: &FrontendKey, target: &Target) -> i32 {
+fn translate(
+    ctx: &SockAddrContext,
+    caller: &Caller,
+    dialled: &FrontendKey,
+    target: &Target,
+) -> i32 {
     let flow_id = events::fresh_flow_id();
     // SAFETY: no arguments, callable from every program type.
     let now_ns = unsafe { bpf_ktime_get_ns() };
@@ -42,7 +47,13 @@ fn translate(ctx: &SockAddrContext, caller: &Caller, dialled: &FrontendKey, targ
 }
 
 #[inline(always)]
-fn record(caller: &Caller, dialled: &FrontendKey, target: &Target, flow_id: FlowId, now_ns: u64) -> Connection {
+fn record(
+    caller: &Caller,
+    dialled: &FrontendKey,
+    target: &Target,
+    flow_id: FlowId,
+    now_ns: u64,
+) -> Connection {
     Connection {
         flow_id,
         opened_ns: now_ns,

@@ -1,7 +1,10 @@
 //! Records of translated sockets: opened once, closed once.
 
 use aya_ebpf::bindings::BPF_ANY;
-use beeline_abi::{BackendCounters, BackendId, Be16, Be32, Connection, Counter, FlowLink, Proto, UdpReverse, UdpReverseKey};
+use beeline_abi::{
+    BackendCounters, BackendId, Be16, Be32, Connection, Counter, FlowLink, Proto, UdpReverse,
+    UdpReverseKey,
+};
 
 use crate::count;
 use crate::maps::{BACKEND_COUNTERS, CONNECTIONS, UDP_REVERSE};

@@ -12,7 +12,9 @@ use crate::maps::{COUNTERS, DROPS};
 #[inline(always)]
 pub fn add(target: *mut u64, amount: u64) {
     // SAFETY: the caller took the pointer from a live map value, whose u64 fields are aligned to eight bytes.
-    unsafe { asm!("lock *(u64 *)({target} + 0) += {amount}", target = in(reg) target, amount = in(reg) amount) };
+    unsafe {
+        asm!("lock *(u64 *)({target} + 0) += {amount}", target = in(reg) target, amount = in(reg) amount)
+    };
 }
 
 /// Counts one.

@@ -5,8 +5,8 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns};
 use aya_ebpf::programs::TcContext;
 use beeline_abi::{
-    Counter, DropReason, Endpoint, EndpointId, FlowEvent, FlowEventKind, FlowKey, FlowLink, FlowState, Hook, RuleId, Tuple,
-    Verdict,
+    Counter, DropReason, Endpoint, EndpointId, FlowEvent, FlowEventKind, FlowKey, FlowLink,
+    FlowState, Hook, RuleId, Tuple, Verdict,
 };
 use beeline_packet::flow::{self, Decision, Sample};
 use beeline_packet::link::{self, Chosen, Known};
@@ -45,7 +45,8 @@ impl Sighting<'_> {
     /// Whether no other hook of this node has seen the packet: it comes from a pod's link, or from outside its pods.
     #[inline(always)]
     fn is_first_here(&self) -> bool {
-        matches!(self.hook, Hook::FromPod) || !self.source.is_some_and(|endpoint| endpoint.ifindex != 0)
+        matches!(self.hook, Hook::FromPod)
+            || !self.source.is_some_and(|endpoint| endpoint.ifindex != 0)
     }
 }
 
@@ -58,8 +59,14 @@ pub fn record(ctx: &TcContext, seen: &Sighting<'_>) {
     }
     // SAFETY: no arguments, callable from every program type.
     let now_ns = unsafe { bpf_ktime_get_ns() };
-    let sample = Sample { bytes: u64::from(seen.packet.bytes), tcp_flags: seen.packet.tcp_flags, now_ns };
-    let key = FlowKey { tuple: seen.packet.tuple, ifindex: skb::ifindex(ctx), hook: seen.hook as u8, pad: [0; 3] };
+    let sample =
+        Sample { bytes: u64::from(seen.packet.bytes), tcp_flags: seen.packet.tcp_flags, now_ns };
+    let key = FlowKey {
+        tuple: seen.packet.tuple,
+        ifindex: skb::ifindex(ctx),
+        hook: seen.hook as u8,
+        pad: [0; 3],
+    };
     if let Some(state) = FLOWS.get_ptr_mut(key) {
         // SAFETY: a live map value; the map is an LRU, so it may serve another flow by now: at worst that one's count is off.
         let state = unsafe { &mut *state };

@@ -25,7 +25,9 @@ pub fn from_pod(ctx: TcContext) -> i32 {
     };
     match handle(&ctx, &packet) {
         Ok(action) => action,
-        Err(DropReason::SpoofedSource) => drop(&ctx, packet.tuple, DropReason::SpoofedSource, RuleId::SOURCE_CHECK),
+        Err(DropReason::SpoofedSource) => {
+            drop(&ctx, packet.tuple, DropReason::SpoofedSource, RuleId::SOURCE_CHECK)
+        }
         Err(reason) => drop(&ctx, packet.tuple, reason, RuleId::NONE),
     }
 }
@@ -36,8 +38,14 @@ fn handle(ctx: &TcContext, packet: &Ipv4) -> Result<i32, DropReason> {
     let dest = endpoint::at(packet.tuple.dest_addr);
     let local = dest.filter(|dest| is_reachable(ctx, dest));
     let verdict = if local.is_some() { Verdict::Redirect } else { Verdict::Forward };
-    let seen =
-        Sighting { packet, hook: Hook::FromPod, source: Some(source), dest, verdict, rule_id: RuleId::DEFAULT_ALLOW };
+    let seen = Sighting {
+        packet,
+        hook: Hook::FromPod,
+        source: Some(source),
+        dest,
+        verdict,
+        rule_id: RuleId::DEFAULT_ALLOW,
+    };
     flows::record(ctx, &seen);
     match local {
         Some(dest) => hand_over(ctx, dest),
@@ -66,7 +74,8 @@ fn is_reachable(ctx: &TcContext, dest: &Endpoint) -> bool {
 fn hand_over(ctx: &TcContext, dest: &Endpoint) -> Result<i32, DropReason> {
     let [d0, d1, d2, d3, d4, d5] = dest.pod_mac;
     let [s0, s1, s2, s3, s4, s5] = dest.host_mac;
-    ctx.store(0, &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5], 0).map_err(|_| DropReason::RewriteFailed)?;
+    ctx.store(0, &[d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5], 0)
+        .map_err(|_| DropReason::RewriteFailed)?;
     count::one(Counter::Redirected);
     // SAFETY: no pointers.
     Ok(unsafe { bpf_redirect(dest.ifindex, 0) } as i32)

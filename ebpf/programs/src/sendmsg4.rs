@@ -31,9 +31,15 @@ pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
 }
 
 #[inline(always)]
-fn translate(ctx: &SockAddrContext, caller: &Caller, dialled: &FrontendKey, target: &Target) -> i32 {
+fn translate(
+    ctx: &SockAddrContext,
+    caller: &Caller,
+    dialled: &FrontendKey,
+    target: &Target,
+) -> i32 {
     let known = connection::exchange(caller.cookie, target.backend.addr, target.backend.port);
-    if !known.is_some_and(|exchange| exchange.addr == dialled.addr && exchange.port == dialled.port) {
+    if !known.is_some_and(|exchange| exchange.addr == dialled.addr && exchange.port == dialled.port)
+    {
         begin(caller, dialled, target);
     }
     socket::rewrite(ctx, target.backend.addr, target.backend.port);
@@ -46,7 +52,12 @@ fn begin(caller: &Caller, dialled: &FrontendKey, target: &Target) {
     let flow_id = events::fresh_flow_id();
     // SAFETY: no arguments, callable from every program type.
     let now_ns = unsafe { bpf_ktime_get_ns() };
-    let key = UdpReverseKey { cookie: caller.cookie, addr: target.backend.addr, port: target.backend.port, pad: 0 };
+    let key = UdpReverseKey {
+        cookie: caller.cookie,
+        addr: target.backend.addr,
+        port: target.backend.port,
+        pad: 0,
+    };
     if UDP_REVERSE.insert(key, exchange(dialled, target, flow_id), u64::from(BPF_ANY)).is_err() {
         count::one(Counter::UdpReverseFull);
     }

@@ -2,8 +2,8 @@
 
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns};
 use beeline_abi::{
-    Backend, BackendId, Counter, DropReason, FLOW_TRANSLATED, FlowEvent, FlowEventKind, FlowId, Frontend, FrontendKey, Hook, Proto,
-    RuleId, ServiceId, SlotKey, Tuple, Verdict,
+    Backend, BackendId, Counter, DropReason, FLOW_TRANSLATED, FlowEvent, FlowEventKind, FlowId,
+    Frontend, FrontendKey, Hook, Proto, RuleId, ServiceId, SlotKey, Tuple, Verdict,
 };
 use beeline_packet::balance;
 
@@ -44,7 +44,11 @@ impl Choice {
 ///
 /// A list can be swapped between our reads: then its slots are gone, and the frontend is read once more.
 #[inline(always)]
-pub fn choose(dialled: &FrontendKey, cookie: u64, choice: Choice) -> Result<Option<Target>, (DropReason, ServiceId)> {
+pub fn choose(
+    dialled: &FrontendKey,
+    cookie: u64,
+    choice: Choice,
+) -> Result<Option<Target>, (DropReason, ServiceId)> {
     let Some(frontend) = frontend(dialled) else {
         return Ok(None);
     };
@@ -79,7 +83,9 @@ fn pick(
     }
     let index = match choice {
         // SAFETY: no arguments, callable from every program type.
-        Choice::Random => balance::by_random(unsafe { bpf_get_prandom_u32() }, frontend.backend_count),
+        Choice::Random => {
+            balance::by_random(unsafe { bpf_get_prandom_u32() }, frontend.backend_count)
+        }
         Choice::BySocket => balance::by_hash(cookie, dialled, frontend.backend_count),
     };
     let slot = SlotKey { service_id: frontend.service_id, generation: frontend.generation, index };
@@ -96,7 +102,14 @@ fn pick(
 
 /// Tells that a call was translated.
 #[inline(always)]
-pub fn tell_translated(hook: Hook, caller: &Caller, dialled: &FrontendKey, target: &Target, flow_id: FlowId, now_ns: u64) {
+pub fn tell_translated(
+    hook: Hook,
+    caller: &Caller,
+    dialled: &FrontendKey,
+    target: &Target,
+    flow_id: FlowId,
+    now_ns: u64,
+) {
     count::one(Counter::Translated);
     let mut event = event(hook, caller, dialled, now_ns);
     event.flow_id = flow_id;
@@ -113,7 +126,13 @@ pub fn tell_translated(hook: Hook, caller: &Caller, dialled: &FrontendKey, targe
 
 /// Counts a refused call, and tells unless the same was told just now.
 #[inline(always)]
-pub fn tell_refused(hook: Hook, caller: &Caller, dialled: &FrontendKey, reason: DropReason, service_id: ServiceId) {
+pub fn tell_refused(
+    hook: Hook,
+    caller: &Caller,
+    dialled: &FrontendKey,
+    reason: DropReason,
+    service_id: ServiceId,
+) {
     // SAFETY: no arguments, callable from every program type.
     let now_ns = unsafe { bpf_ktime_get_ns() };
     if !count::drop(reason, 0, now_ns) {

@@ -1,0 +1,272 @@
+//! The object, loaded once per test: programs verified, maps typed.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::programs::{CgroupAttachMode, Program, SchedClassifier, TestRun as _, TestRunOptions};
+use aya::{Ebpf, Pod, VerifierLogLevel};
+use beeline_abi::{
+    Backend, BackendCounters, BackendId, BackendState, Be16, Be32, Config, Connection, Counter,
+    DropCount, DropReason, Endpoint, EndpointId, FlowEvent, FlowLink, FlowState, Frontend,
+    FrontendKey, Identity, NetnsOwner, Proto, ServiceId, SlotKey, maps,
+};
+
+use crate::Cgroup;
+
+/// The programs and maps of one loaded object.
+pub struct Kernel {
+    /// The object.
+    pub bpf: Ebpf,
+}
+
+/// A value that is kept once per CPU, summed.
+pub trait Sum: Sized {
+    /// Adds up what the CPUs hold.
+    fn sum(values: &[Self]) -> Self;
+}
+
+impl Sum for u64 {
+    fn sum(values: &[Self]) -> Self {
+        values.iter().sum()
+    }
+}
+
+impl Sum for DropCount {
+    fn sum(values: &[Self]) -> Self {
+        values.iter().fold(DropCount::default(), |sum, value| DropCount {
+            packets: sum.packets + value.packets,
+            bytes: sum.bytes + value.bytes,
+            reported_ns: 0,
+        })
+    }
+}
+
+impl Sum for BackendCounters {
+    fn sum(values: &[Self]) -> Self {
+        values.iter().fold(BackendCounters::default(), |sum, value| BackendCounters {
+            opened: sum.opened + value.opened,
+            closed: sum.closed + value.closed,
+            tx_bytes: sum.tx_bytes + value.tx_bytes,
+            rx_bytes: sum.rx_bytes + value.rx_bytes,
+            rtt_sum_us: sum.rtt_sum_us + value.rtt_sum_us,
+            rtt_samples: sum.rtt_samples + value.rtt_samples,
+        })
+    }
+}
+
+impl Kernel {
+    /// Loads the object and has every program verified.
+    pub fn load() -> Result<Self> {
+        Self::load_with(|_| {})
+    }
+
+    /// The same, after `adjust` lowered limits.
+    pub fn load_with(adjust: impl FnOnce(&mut aya::EbpfLoader<'_>)) -> Result<Self> {
+        let mut loader = aya::EbpfLoader::new();
+        loader.verifier_log_level(VerifierLogLevel::STATS);
+        adjust(&mut loader);
+        let mut bpf = loader.load_file(crate::object()).context("load the object")?;
+        for (name, program) in bpf.programs_mut() {
+            match program {
+                Program::SchedClassifier(program) => program.load(),
+                Program::CgroupSockAddr(program) => program.load(),
+                Program::CgroupSock(program) => program.load(),
+                Program::SockOps(program) => program.load(),
+                other => {
+                    return Err(anyhow!(
+                        "{name} is of a type nobody expects: {:?}",
+                        other.prog_type()
+                    ));
+                }
+            }
+            .with_context(|| format!("verify {name}"))?;
+        }
+        Ok(Kernel { bpf })
+    }
+
+    /// Attaches every socket program to a cgroup.
+    pub fn attach_sockets(&mut self, cgroup: &Cgroup) -> Result<()> {
+        let file = cgroup.open()?;
+        for (name, program) in self.bpf.programs_mut() {
+            let attempt = || format!("attach {name}");
+            match program {
+                Program::CgroupSockAddr(program) => {
+                    program.attach(&file, CgroupAttachMode::Single).with_context(attempt)?;
+                }
+                Program::CgroupSock(program) => {
+                    program.attach(&file, CgroupAttachMode::Single).with_context(attempt)?;
+                }
+                Program::SockOps(program) => {
+                    program.attach(&file, CgroupAttachMode::Single).with_context(attempt)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A packet program.
+    pub fn classifier(&mut self, name: &str) -> Result<&mut SchedClassifier> {
+        Ok(self.bpf.program_mut(name).with_context(|| format!("find {name}"))?.try_into()?)
+    }
+
+    /// Sends one frame through a packet program as if at link `ifindex` of the calling thread's namespace.
+    /// Gives the program's result and the frame afterwards.
+    pub fn send(&mut self, program: &str, ifindex: u32, frame: &[u8]) -> Result<(i32, Vec<u8>)> {
+        let mut context = vec![0u8; 192];
+        context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
+        let mut out = vec![0u8; frame.len() + 64];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        options.ctx_in = Some(&context);
+        let result = self
+            .classifier(program)?
+            .test_run(options)
+            .with_context(|| format!("run {program}"))?;
+        out.truncate(usize::try_from(result.data_size_out)?);
+        Ok((i32::from_ne_bytes(result.return_value.to_ne_bytes()), out))
+    }
+
+    /// A hash map.
+    pub fn hash<K: Pod, V: Pod>(&mut self, name: &str) -> Result<HashMap<&mut MapData, K, V>> {
+        Ok(self.bpf.map_mut(name).with_context(|| format!("find {name}"))?.try_into()?)
+    }
+
+    /// Everything a hash map holds.
+    pub fn dump<K: Pod, V: Pod>(&mut self, name: &str) -> Result<Vec<(K, V)>> {
+        Ok(self.hash::<K, V>(name)?.iter().collect::<Result<_, _>>()?)
+    }
+
+    /// A frontend with its backends, as one new generation.
+    pub fn service(
+        &mut self,
+        key: FrontendKey,
+        service: u32,
+        generation: u32,
+        backends: &[(BackendId, Be32, u16)],
+    ) -> Result<()> {
+        let service_id = ServiceId(service);
+        let proto = Proto::from_raw(key.proto).context("a protocol that Services have")?;
+        for (index, (id, addr, port)) in backends.iter().enumerate() {
+            let backend = Backend::new(
+                *addr,
+                Be16::from_host(*port),
+                proto,
+                BackendState::Active,
+                Identity(400 + id.0),
+            );
+            self.hash::<BackendId, Backend>(maps::BACKENDS)?.insert(id, backend, 0)?;
+            let slot = SlotKey { service_id, generation, index: u32::try_from(index)? };
+            self.hash::<SlotKey, BackendId>(maps::BACKEND_SLOTS)?.insert(slot, id, 0)?;
+            self.zero_counters(*id)?;
+        }
+        let backend_count = u32::try_from(backends.len())?;
+        self.hash(maps::SERVICES)?.insert(
+            key,
+            Frontend { service_id, generation, backend_count, flags: 0 },
+            0,
+        )?;
+        Ok(())
+    }
+
+    fn zero_counters(&mut self, id: BackendId) -> Result<()> {
+        let map = self.bpf.map_mut(maps::BACKEND_COUNTERS).context("find the backend counters")?;
+        let mut map: PerCpuHashMap<_, BackendId, BackendCounters> = map.try_into()?;
+        if map.get(&id, 0).is_err() {
+            let cpus =
+                aya::util::nr_cpus().map_err(|(what, source)| anyhow!("{what}: {source}"))?;
+            map.insert(
+                id,
+                aya::maps::PerCpuValues::try_from(vec![BackendCounters::default(); cpus])?,
+                0,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// A network namespace that is ours.
+    pub fn owns(&mut self, netns_cookie: u64, identity: u32, addr: Be32) -> Result<()> {
+        let owner = NetnsOwner {
+            identity: Identity(identity),
+            endpoint_id: EndpointId(identity),
+            addr,
+            flags: 0,
+        };
+        Ok(self.hash(maps::NETNS)?.insert(netns_cookie, owner, 0)?)
+    }
+
+    /// An address with a name.
+    pub fn endpoint(&mut self, addr: Be32, endpoint: Endpoint) -> Result<()> {
+        Ok(self.hash(maps::ENDPOINTS)?.insert(addr, endpoint, 0)?)
+    }
+
+    /// Flags of the node.
+    pub fn config(&mut self, config: Config) -> Result<()> {
+        let mut map: Array<_, Config> =
+            self.bpf.map_mut(maps::CONFIG).context("find the config")?.try_into()?;
+        Ok(map.set(0, config, 0)?)
+    }
+
+    /// What the CPUs counted together for a backend.
+    pub fn backend(&mut self, id: BackendId) -> Result<BackendCounters> {
+        let map = self.bpf.map_mut(maps::BACKEND_COUNTERS).context("find the backend counters")?;
+        let map: PerCpuHashMap<_, BackendId, BackendCounters> = map.try_into()?;
+        Ok(BackendCounters::sum(&map.get(&id, 0)?))
+    }
+
+    /// A counter.
+    pub fn counter(&mut self, counter: Counter) -> Result<u64> {
+        self.per_cpu(maps::COUNTERS, counter as u32)
+    }
+
+    /// Drops for a reason.
+    pub fn drops(&mut self, reason: DropReason) -> Result<DropCount> {
+        self.per_cpu(maps::DROPS, u32::from(reason as u16))
+    }
+
+    fn per_cpu<V: Pod + Sum>(&mut self, name: &str, index: u32) -> Result<V> {
+        let map: PerCpuArray<_, V> =
+            self.bpf.map_mut(name).with_context(|| format!("find {name}"))?.try_into()?;
+        Ok(V::sum(&map.get(&index, 0)?))
+    }
+
+    /// Every event that waits in the ring.
+    pub fn events(&mut self) -> Result<Vec<FlowEvent>> {
+        let mut ring: RingBuf<_> =
+            self.bpf.map_mut(maps::EVENTS).context("find the ring")?.try_into()?;
+        let mut events = Vec::new();
+        while let Some(item) = ring.next() {
+            events.push(FlowEvent::from_bytes(&item).context("an event of this layout")?);
+        }
+        Ok(events)
+    }
+
+    /// Records of translated sockets, by cookie.
+    pub fn connections(&mut self) -> Result<BTreeMap<u64, Connection>> {
+        Ok(self.dump(maps::CONNECTIONS)?.into_iter().collect())
+    }
+
+    /// States of all flows.
+    pub fn flows(&mut self) -> Result<Vec<(beeline_abi::FlowKey, FlowState)>> {
+        self.dump(maps::FLOWS)
+    }
+
+    /// Links of all flows.
+    pub fn links(&mut self) -> Result<Vec<(beeline_abi::Tuple, FlowLink)>> {
+        self.dump(maps::FLOW_LINKS)
+    }
+
+    /// Instructions the verifier walked, by program.
+    pub fn verified(&self) -> Result<BTreeMap<String, (u32, u32)>> {
+        self.bpf
+            .programs()
+            .map(|(name, program)| {
+                let info = program.info()?;
+                let size = info.size_translated().unwrap_or_default() / 8;
+                Ok((name.to_owned(), (info.verified_instruction_count().unwrap_or_default(), size)))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,98 @@
+//! The built object agrees with `beeline-abi`, and every program passes the verifier.
+
+use aya::maps::Map;
+use beeline_abi::{limits, maps, *};
+use beeline_test_kernel::{Kernel, skip};
+
+/// Name, key size, value size, entries: what `abi` says.
+fn agreed() -> Vec<(&'static str, usize, usize, u32)> {
+    vec![
+        (maps::SERVICES, size_of::<FrontendKey>(), size_of::<Frontend>(), limits::FRONTENDS_MAX),
+        (maps::BACKEND_SLOTS, size_of::<SlotKey>(), size_of::<BackendId>(), limits::SLOTS_MAX),
+        (maps::BACKENDS, size_of::<BackendId>(), size_of::<Backend>(), limits::BACKENDS_MAX),
+        (
+            maps::BACKEND_COUNTERS,
+            size_of::<BackendId>(),
+            size_of::<BackendCounters>(),
+            limits::BACKENDS_MAX,
+        ),
+        (maps::CONNECTIONS, 8, size_of::<Connection>(), limits::CONNECTIONS_MAX),
+        (
+            maps::UDP_REVERSE,
+            size_of::<UdpReverseKey>(),
+            size_of::<UdpReverse>(),
+            limits::UDP_REVERSE_MAX,
+        ),
+        (maps::FLOW_LINKS, size_of::<Tuple>(), size_of::<FlowLink>(), limits::FLOW_LINKS_MAX),
+        (maps::ENDPOINTS, size_of::<Be32>(), size_of::<Endpoint>(), limits::ENDPOINTS_MAX),
+        (maps::NETNS, 8, size_of::<NetnsOwner>(), limits::NETNS_MAX),
+        (maps::FLOWS, size_of::<FlowKey>(), size_of::<FlowState>(), limits::FLOWS_MAX),
+        (maps::EVENTS, 0, 0, limits::EVENTS_BYTES),
+        (maps::COUNTERS, 4, 8, limits::COUNTERS_MAX),
+        (maps::DROPS, 4, size_of::<DropCount>(), limits::DROPS_MAX),
+        (maps::CONFIG, 4, size_of::<Config>(), 1),
+    ]
+}
+
+fn data(map: &Map) -> &aya::maps::MapData {
+    match map {
+        Map::Array(data)
+        | Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::PerCpuHashMap(data)
+        | Map::RingBuf(data) => data,
+        other => panic!("a map of a type nobody expects: {other:?}"),
+    }
+}
+
+#[test]
+fn maps_have_the_agreed_sizes() {
+    if skip() {
+        return;
+    }
+    let kernel = Kernel::load().unwrap();
+    assert_eq!(
+        agreed().iter().map(|row| row.0).collect::<Vec<_>>(),
+        maps::PINNED,
+        "every map is in this table"
+    );
+    for (name, key, value, entries) in agreed() {
+        let info = data(kernel.bpf.map(name).unwrap()).info().unwrap();
+        let built = (info.key_size() as usize, info.value_size() as usize, info.max_entries());
+        assert_eq!(built, (key, value, entries), "{name}");
+        assert_eq!(info.name_as_str(), Some(name), "the kernel cut the name");
+    }
+}
+
+/// The record of verified instructions. A number may grow by a fifth before somebody has to say why and write it here.
+const VERIFIED: &[(&str, u32)] = &[
+    ("connect4", 968),
+    ("from_pod", 11882),
+    ("getpeername4", 66),
+    ("recvmsg4", 66),
+    ("sendmsg4", 816),
+    ("sock_ops", 234),
+    ("sock_release", 31),
+    ("to_pod", 6568),
+];
+
+#[test]
+fn verified_instructions_stay_near_the_record() {
+    if skip() {
+        return;
+    }
+    let verified = Kernel::load().unwrap().verified().unwrap();
+    eprintln!("verified instructions and translated size: {verified:#?}");
+    assert_eq!(
+        verified.keys().map(String::as_str).collect::<Vec<_>>(),
+        VERIFIED.iter().map(|row| row.0).collect::<Vec<_>>()
+    );
+    for (name, record) in VERIFIED {
+        let (walked, _) = verified[*name];
+        assert!(
+            walked <= record + record / 5,
+            "{name}: the verifier walked {walked}, the record is {record}"
+        );
+    }
+}
