@@ -6,23 +6,29 @@ use aya_ebpf::programs::SockAddrContext;
 use beeline_abi::{Connection, FlowId, FrontendKey, Hook};
 
 use crate::service::{self, Choice, Target};
-use crate::socket::{self, Caller};
+use crate::socket::{self, Caller, Form};
 use crate::{connection, events};
 
 /// Entry point.
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(ctx: SockAddrContext) -> i32 {
-    let Some(caller) = socket::caller(&ctx) else {
+    connect(&ctx, Form::Plain)
+}
+
+/// The whole of it, for connect6 too.
+#[inline(always)]
+pub fn connect(ctx: &SockAddrContext, form: Form) -> i32 {
+    let Some(caller) = socket::caller(ctx) else {
         return socket::ALLOW;
     };
     // A datagram socket may connect again, and a failed connect may be repeated: the earlier record ends first.
     connection::close(caller.cookie);
-    let Some(dialled) = socket::dialled(&ctx) else {
+    let Some(dialled) = socket::dialled(ctx, form) else {
         return socket::ALLOW;
     };
     match service::choose(&dialled, caller.cookie, Choice::of(&dialled)) {
         Ok(None) => socket::ALLOW,
-        Ok(Some(target)) => translate(&ctx, &caller, &dialled, &target),
+        Ok(Some(target)) => translate(ctx, form, &caller, &dialled, &target),
         Err((reason, service_id)) => {
             service::tell_refused(Hook::Connect, &caller, &dialled, reason, service_id);
             socket::refuse()
@@ -33,6 +39,7 @@ pub fn connect4(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn translate(
     ctx: &SockAddrContext,
+    form: Form,
     caller: &Caller,
     dialled: &FrontendKey,
     target: &Target,
@@ -41,7 +48,7 @@ fn translate(
     // SAFETY: no arguments, callable from every program type.
     let now_ns = unsafe { bpf_ktime_get_ns() };
     connection::open(caller.cookie, &record(caller, dialled, target, flow_id, now_ns));
-    socket::rewrite(ctx, target.backend.addr, target.backend.port);
+    socket::rewrite(ctx, form, target.backend.addr, target.backend.port);
     service::tell_translated(Hook::Connect, caller, dialled, target, flow_id, now_ns);
     socket::ALLOW
 }

@@ -7,6 +7,7 @@
 #![feature(asm_experimental_arch)]
 
 mod connect4;
+mod connect6;
 mod connection;
 mod count;
 mod endpoint;
@@ -14,8 +15,10 @@ mod events;
 mod flows;
 mod from_pod;
 mod getpeername4;
+mod getpeername6;
 mod maps;
 mod recvmsg4;
+mod recvmsg6;
 mod sendmsg4;
 mod service;
 mod skb;

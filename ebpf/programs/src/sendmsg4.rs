@@ -1,4 +1,5 @@
 //! cgroup/sendmsg4: an unconnected socket sends a datagram. Translated each time, to the same backend while the list stays.
+//! A dual-stack socket that sends to a mapped address arrives here too.
 
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::bpf_ktime_get_ns;
@@ -8,7 +9,7 @@ use beeline_abi::{Counter, FlowId, FrontendKey, Hook, UdpReverse, UdpReverseKey}
 
 use crate::maps::UDP_REVERSE;
 use crate::service::{self, Choice, Target};
-use crate::socket::{self, Caller};
+use crate::socket::{self, Caller, Form};
 use crate::{connection, count, events};
 
 /// Entry point.
@@ -17,7 +18,7 @@ pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
     let Some(caller) = socket::caller(&ctx) else {
         return socket::ALLOW;
     };
-    let Some(dialled) = socket::dialled(&ctx) else {
+    let Some(dialled) = socket::dialled(&ctx, Form::Plain) else {
         return socket::ALLOW;
     };
     match service::choose(&dialled, caller.cookie, Choice::BySocket) {
@@ -42,7 +43,7 @@ fn translate(
     {
         begin(caller, dialled, target);
     }
-    socket::rewrite(ctx, target.backend.addr, target.backend.port);
+    socket::rewrite(ctx, Form::Plain, target.backend.addr, target.backend.port);
     socket::ALLOW
 }
 

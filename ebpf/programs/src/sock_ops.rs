@@ -14,8 +14,6 @@ use beeline_abi::{BackendCounters, Be16, Be32, Counter, Proto, Tuple};
 use crate::maps::FLOW_LINKS;
 use crate::{connection, count, socket};
 
-const AF_INET: u32 = 2;
-
 /// Entry point; its result means nothing for the operations used here.
 #[sock_ops]
 pub fn sock_ops(ctx: SockOpsContext) -> u32 {
@@ -86,12 +84,9 @@ fn sample_rtt(ctx: &SockOpsContext, counters: *mut BackendCounters) {
     count::add(unsafe { &raw mut (*counters).rtt_samples }, 1);
 }
 
-/// The packets' addresses. Of the ports, the kernel gives the local one as a number and the remote one in network order.
+/// The packets' addresses; only translated sockets get here, and those speak IPv4 whatever their family. Of the ports, the kernel gives the local one as a number and the remote one in network order.
 #[inline(always)]
 fn tuple(ctx: &SockOpsContext) -> Tuple {
-    if ctx.family() != AF_INET {
-        return Tuple::default();
-    }
     Tuple {
         source_addr: Be32::from_raw(ctx.local_ip4()),
         dest_addr: Be32::from_raw(ctx.remote_ip4()),

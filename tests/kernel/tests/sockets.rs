@@ -339,3 +339,53 @@ fn a_full_connection_table_costs_the_record_not_the_connection() {
     })
     .unwrap();
 }
+
+#[test]
+fn dual_stack_sockets_that_dial_mapped_addresses_are_translated_too() {
+    with(|kernel| {
+        let mapped = SocketAddr::from((FRONTEND.ip().to_ipv6_mapped(), 80));
+        let (listener, tcp_port) = listen();
+        let (server, udp_port) = bind();
+        kernel.service(key(FRONTEND, Proto::Tcp), 7, 1, &[backend(1, tcp_port)]).unwrap();
+        kernel.service(key(FRONTEND, Proto::Udp), 8, 1, &[backend(2, udp_port)]).unwrap();
+        let client = TcpStream::connect(mapped).unwrap();
+        listener.accept().unwrap();
+        assert_eq!(client.peer_addr().unwrap(), mapped);
+        assert_eq!(kernel.links().unwrap()[0].0.dest_port.to_host(), tcp_port);
+        let mut read = [0; 16];
+        for connected in [true, false] {
+            let client = UdpSocket::bind("[::]:0").unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            if connected {
+                client.connect(mapped).unwrap();
+                client.send(b"ask").unwrap();
+            } else {
+                client.send_to(b"ask", mapped).unwrap();
+            }
+            let (_, from) = server.recv_from(&mut read).unwrap();
+            server.send_to(b"answer", from).unwrap();
+            assert_eq!(client.recv_from(&mut read).unwrap(), (6, mapped));
+        }
+        // Real IPv6 is not ours yet.
+        let listener = TcpListener::bind("[::1]:0").unwrap();
+        TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    });
+}
+
+#[test]
+fn a_lazy_reader_still_finds_every_event() {
+    with(|kernel| {
+        let flags = beeline_abi::CONFIG_LAZY_EVENTS;
+        kernel
+            .config(beeline_abi::Config {
+                layout_version: beeline_abi::LAYOUT_VERSION,
+                flags,
+                ..Default::default()
+            })
+            .unwrap();
+        let (_listener, port) = listen();
+        kernel.service(key(FRONTEND, Proto::Tcp), 7, 1, &[backend(1, port)]).unwrap();
+        let _clients: Vec<_> = (0..100).map(|_| TcpStream::connect(FRONTEND).unwrap()).collect();
+        assert_eq!(kernel.events().unwrap().len(), 100);
+    });
+}
