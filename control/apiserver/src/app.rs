@@ -1,0 +1,119 @@
+//! What all requests share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use beeline_auth::{Attributes, Authorizer, Decision, Identity, Target};
+use beeline_kit::CancellationToken;
+use beeline_registry::{Caller, Registry};
+
+use crate::discovery::Discovery;
+use crate::documents::Documents;
+use crate::metrics::Metrics;
+use crate::nodes::NodeConnector;
+use crate::openapi::OpenApi;
+
+/// How a server is made.
+#[derive(Clone)]
+pub struct Options {
+    /// What it serves.
+    pub registry: Registry,
+    /// Who may ask for paths, logs and reviews; the registry has its own.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// Given to joining nodes at `/cacerts`.
+    pub ca_pem: String,
+    /// As `/version` tells it: `v1.36.0+beeline.0.1.0`.
+    pub git_version: String,
+    /// `host:port` that clients reach.
+    pub address: String,
+    /// The way to nodes; without it logs and flows are unavailable.
+    pub nodes: Option<Arc<dyn NodeConnector>>,
+    /// Takes the gRPC requests of this port. The verified [`Identity`] is among a request's extensions.
+    pub grpc: Option<axum::Router>,
+    /// What `/readyz` looks at beside the server itself.
+    pub checks: Vec<Check>,
+    /// After this a request that is no stream is answered with 504.
+    pub request_timeout: Duration,
+}
+
+/// One named condition of readiness.
+#[derive(Clone)]
+pub struct Check {
+    /// For instance `store`.
+    pub name: &'static str,
+    /// Whether it holds now. Must not block.
+    pub holds: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Options {
+    /// Sixty seconds per request, no nodes, no gRPC, no checks.
+    #[must_use]
+    pub fn new(registry: Registry, authorizer: Arc<dyn Authorizer>, ca_pem: String) -> Self {
+        Self {
+            registry,
+            authorizer,
+            ca_pem,
+            git_version: format!("v1.36.0+beeline.{}", env!("CARGO_PKG_VERSION")),
+            address: String::new(),
+            nodes: None,
+            grpc: None,
+            checks: Vec::new(),
+            request_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The server as its handlers see it.
+pub(crate) struct App {
+    pub(crate) options: Options,
+    pub(crate) documents: Documents,
+    pub(crate) openapi: OpenApi,
+    pub(crate) metrics: Metrics,
+    /// Cancelled when streams have to end.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl App {
+    pub(crate) fn new(options: Options, stopping: CancellationToken) -> Self {
+        let kinds = options.registry.kinds();
+        let discovery = Discovery::new(kinds);
+        let openapi = OpenApi::new(kinds, &discovery, &options.git_version);
+        let documents = Documents::new(&discovery, &options);
+        Self { options, documents, openapi, metrics: Metrics::default(), stopping }
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.options.registry
+    }
+
+    /// Whether `who` may do that; the reason if not.
+    pub(crate) fn authorize(
+        &self,
+        who: &Caller,
+        verb: &str,
+        target: Target<'_>,
+    ) -> Result<(), String> {
+        match self.options.authorizer.authorize(
+            &who.user,
+            &who.groups,
+            &Attributes { verb, target },
+        ) {
+            Decision::Allowed => Ok(()),
+            Decision::Denied { reason } => Err(reason),
+        }
+    }
+}
+
+/// The caller behind an identity; `user_agent` names its field manager.
+pub(crate) fn caller(identity: &Identity, user_agent: Option<&str>) -> Caller {
+    let mut groups = identity.groups.clone();
+    let anonymous = groups.iter().any(|g| g == "system:unauthenticated");
+    if !anonymous && !groups.iter().any(|g| g == "system:authenticated") {
+        groups.push("system:authenticated".to_owned());
+    }
+    let manager = user_agent
+        .and_then(|agent| agent.split('/').next())
+        .filter(|m| !m.is_empty())
+        .unwrap_or("unknown");
+    Caller { user: identity.user.clone(), groups, manager: manager.to_owned() }
+}

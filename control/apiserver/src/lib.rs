@@ -1,0 +1,41 @@
+//! The registry over HTTP: what kubectl talks to.
+//!
+//! In: connections on a bound listener, verified client certificates, requests in Kubernetes' REST dialect (JSON, YAML
+//! or protobuf bodies). Out: objects, tables, event streams, discovery and OpenAPI documents, and errors in upstream's
+//! shape and words. gRPC requests on the same port go to the router that the caller passed in.
+//! Refuses: deciding what an object means or who may do what; those are the registry's and the authorizer's business.
+//!
+//! ```no_run
+//! # async fn example(options: beeline_apiserver::Options, tls: std::sync::Arc<rustls::ServerConfig>,
+//! #     tasks: beeline_kit::Tasks) -> std::io::Result<()> {
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:6443").await?;
+//! let server = beeline_apiserver::Server::new(options, &tasks);
+//! server.listen(listener, tls);
+//! # Ok(()) }
+//! ```
+
+mod answer;
+mod app;
+mod body;
+mod connection;
+mod discovery;
+mod documents;
+mod flows;
+mod health;
+mod logs;
+mod media;
+mod metrics;
+mod nodes;
+mod openapi;
+mod protobuf;
+mod query;
+mod render;
+mod resource;
+mod review;
+mod route;
+mod service;
+mod watch;
+
+pub use app::{Check, Options};
+pub use connection::Server;
+pub use nodes::{ByteStream, LogQuery, NodeConnector};

@@ -1,0 +1,70 @@
+use serde_json::json;
+
+use super::*;
+
+/// A field of wire type 2.
+fn field(number: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2, u8::try_from(body.len()).unwrap()];
+    out.extend_from_slice(body);
+    out
+}
+
+fn number(field: u8, value: u8) -> Vec<u8> {
+    vec![field << 3, value]
+}
+
+fn body(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+    let type_meta = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
+    [MAGIC.to_vec(), field(1, &type_meta), field(2, raw)].concat()
+}
+
+#[test]
+fn a_secret_with_bytes_and_zeroes() {
+    let meta = [field(1, b"s"), field(2, b""), field(3, b"ns"), field(8, b"")].concat();
+    let entry = [field(1, b"k"), field(2, b"hi")].concat();
+    let raw = [field(1, &meta), field(2, &entry), field(3, b"Opaque"), number(5, 0)].concat();
+    let value = decode(&body("v1", "Secret", &raw), ("v1", "Secret")).unwrap();
+    let expected = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "ns"},
+        "data": {"k": "aGk="}, "type": "Opaque", "immutable": false,
+    });
+    assert_eq!(value, expected);
+}
+
+#[test]
+fn a_deployment_keeps_pointer_zeroes_and_inlines_volumes() {
+    let volume = [field(1, b"v"), field(2, &field(2, b""))].concat();
+    let pod_spec = [field(1, &volume), number(11, 0)].concat();
+    let max_surge = [number(1, 1), field(3, b"25%")].concat();
+    let strategy = field(2, &field(2, &max_surge));
+    let spec =
+        [number(1, 0), field(3, &field(2, &pod_spec)), field(4, &strategy), number(5, 0)].concat();
+    let value = decode(&body("apps/v1", "Deployment", &field(2, &spec)), ("", "")).unwrap();
+    let expected = json!({
+        "replicas": 0, "strategy": {"rollingUpdate": {"maxSurge": "25%"}},
+        "template": {"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}},
+    });
+    assert_eq!(value["spec"], expected);
+}
+
+#[test]
+fn options_come_in_any_group() {
+    let raw = [number(1, 0), field(4, b"Background")].concat();
+    let value = decode(&body("apps/v1", "DeleteOptions", &raw), ("", "")).unwrap();
+    assert_eq!(value["gracePeriodSeconds"], 0);
+    assert_eq!(value["propagationPolicy"], "Background");
+}
+
+#[test]
+fn broken_bodies_are_refused() {
+    assert_eq!(decode(b"{}", ("v1", "Pod")), Err(ProtobufError::NoPrefix));
+    let good = body("v1", "Pod", &field(1, &field(1, b"p")));
+    assert!(decode(&good, ("", "")).is_ok());
+    for cut in MAGIC.len() + 1..good.len() {
+        if let Ok(value) = decode(&good[..cut], ("v1", "Pod")) {
+            assert!(value["metadata"]["name"].as_str().is_none(), "cut at {cut}");
+        }
+    }
+    let unknown = decode(&body("v1", "Nonsense", b""), ("", "")).unwrap_err();
+    assert_eq!(unknown.to_string(), "no kind \"Nonsense\" is registered for version \"v1\"");
+}

@@ -1,0 +1,237 @@
+//! One request from its arrival to its answer: who asks, what for, which handler, how it went.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::body::Body;
+use beeline_api::ApiError;
+use beeline_auth::{Identity, Target};
+use beeline_registry::Caller;
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, ETAG, HeaderMap, USER_AGENT};
+use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use tower::Service as _;
+
+use crate::answer::{self, Answer};
+use crate::app::{self, App};
+use crate::query::Query;
+use crate::route::{self, Route};
+use crate::{flows, health, media, openapi, resource};
+
+/// Everything about a request but its body.
+pub(crate) struct Asked {
+    pub(crate) caller: Caller,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) query: Query,
+}
+
+impl Asked {
+    pub(crate) fn accept(&self) -> Option<&str> {
+        self.headers.get(ACCEPT).and_then(|value| value.to_str().ok())
+    }
+
+    fn is_read(&self) -> bool {
+        self.method == Method::GET || self.method == Method::HEAD
+    }
+}
+
+/// An answer and how it is counted.
+pub(crate) struct Done {
+    pub(crate) answer: Answer,
+    /// `GET`, `LIST`, `WATCH`, ...
+    pub(crate) verb: &'static str,
+    pub(crate) streaming: bool,
+}
+
+impl Done {
+    pub(crate) fn new(verb: &'static str, answer: Answer) -> Self {
+        Self { answer, verb, streaming: false }
+    }
+}
+
+/// Answers one request.
+pub(crate) async fn handle(
+    app: &Arc<App>,
+    identity: Option<&Identity>,
+    request: Request<Body>,
+) -> Answer {
+    if is_grpc(request.headers()) {
+        return grpc(app, identity, request).await;
+    }
+    let started = Instant::now();
+    let (parts, body) = request.into_parts();
+    let anonymous = Identity::anonymous();
+    let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+    let asked = Asked {
+        caller: app::caller(identity.unwrap_or(&anonymous), agent),
+        query: Query::parse(parts.uri.query().unwrap_or_default()),
+        method: parts.method,
+        uri: parts.uri,
+        headers: parts.headers,
+    };
+    let limit = asked.query.timeout(app.options.request_timeout);
+    let done = match tokio::time::timeout(limit, dispatch(app, identity.is_none(), &asked, body))
+        .await
+    {
+        Ok(done) => done,
+        Err(_) => {
+            let text = "Timeout: request did not complete within requested timeout - context deadline exceeded";
+            Done::new("TIMEOUT", answer::error(&ApiError::new(504, "Timeout", text)))
+        }
+    };
+    let Done { mut answer, verb, streaming } = done;
+    app.metrics.answered(verb, answer.status().as_u16(), started.elapsed(), streaming);
+    if let Ok(id) = HeaderValue::from_str(&audit_id()) {
+        answer.headers_mut().insert("audit-id", id);
+    }
+    let (code, took) = (answer.status().as_u16(), started.elapsed());
+    tracing::debug!(
+        verb,
+        path = asked.uri.path(),
+        user = asked.caller.user,
+        code,
+        ?took,
+        "request"
+    );
+    answer
+}
+
+async fn dispatch(app: &Arc<App>, anonymous: bool, asked: &Asked, body: Body) -> Done {
+    let path = asked.uri.path();
+    let route = route::parse(path);
+    if anonymous && app.authorize(&asked.caller, "get", Target::Path(path)).is_err() {
+        return Done::new(verb_of(&asked.method), answer::error(&answer::unauthorized()));
+    }
+    match route {
+        Route::Resource(target) => resource::handle(app, asked, target, body).await,
+        other => Done::new(verb_of(&asked.method), document(app, asked, other).await),
+    }
+}
+
+/// Paths that are no objects: all of them are only read.
+async fn document(app: &Arc<App>, asked: &Asked, route: Route) -> Answer {
+    if let Err(reason) = app.authorize(&asked.caller, "get", Target::Path(asked.uri.path())) {
+        return answer::error(&answer::forbidden_path(&reason));
+    }
+    if !asked.is_read() && route != Route::Unknown {
+        let mut refused = answer::error(&ApiError::method_not_allowed());
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refused;
+    }
+    let verbose = asked.query.has("verbose");
+    match route {
+        Route::Health { endpoint, check } => {
+            health::answer(app, &endpoint, check.as_deref(), verbose)
+        }
+        Route::Version => app.documents.version(),
+        Route::CaCerts => answer::with_type(
+            StatusCode::OK,
+            "application/x-pem-file",
+            app.options.ca_pem.clone().into(),
+        ),
+        Route::Metrics => answer::with_type(
+            StatusCode::OK,
+            "text/plain; version=0.0.4",
+            app.metrics.render().into(),
+        ),
+        Route::Index => index(),
+        Route::OpenApiV2 => openapi_v2(asked),
+        Route::OpenApiV3 { document: None } => {
+            answer::uncached(answer::json(StatusCode::OK, app.openapi.index()))
+        }
+        Route::OpenApiV3 { document: Some(document) } => openapi_v3(app, &document),
+        Route::LegacyVersions => discovery(app, asked, true),
+        Route::Groups => discovery(app, asked, false),
+        Route::Group(group) => app.documents.group(&group),
+        Route::Resources { group, version } => app.documents.resources(group, version),
+        Route::Flows => flows::answer(app, asked).await.unwrap_or_else(|e| answer::error(&e)),
+        Route::Resource(_) | Route::Unknown => answer::page_not_found(),
+    }
+}
+
+fn discovery(app: &App, asked: &Asked, core: bool) -> Answer {
+    match media::discovery(asked.accept()) {
+        Ok(form) => app.documents.root(core, form, &asked.headers),
+        Err(error) => answer::error(&error),
+    }
+}
+
+fn openapi_v2(asked: &Asked) -> Answer {
+    if media::prefers_protobuf(asked.accept()) {
+        let kind = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+        return answer::with_type(StatusCode::OK, kind, openapi::OpenApi::v2_protobuf());
+    }
+    answer::json(StatusCode::OK, &openapi::OpenApi::v2_json())
+}
+
+fn openapi_v3(app: &App, document: &str) -> Answer {
+    let Some((bytes, hash)) = app.openapi.document(document) else {
+        return answer::page_not_found();
+    };
+    let mut answer = answer::json_bytes(StatusCode::OK, bytes);
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{hash}\"")) {
+        answer.headers_mut().insert(ETAG, etag);
+    }
+    answer.headers_mut().insert("cache-control", HeaderValue::from_static("public, immutable"));
+    answer
+}
+
+fn index() -> Answer {
+    let paths = [
+        "/api",
+        "/apis",
+        "/cacerts",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ];
+    answer::json(StatusCode::OK, &serde_json::json!({ "paths": paths }))
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+async fn grpc(app: &App, identity: Option<&Identity>, mut request: Request<Body>) -> Answer {
+    let Some(router) = &app.options.grpc else {
+        return answer::text(StatusCode::NOT_FOUND, "no gRPC service here\n");
+    };
+    if let Some(identity) = identity {
+        request.extensions_mut().insert(identity.clone());
+    }
+    match router.clone().call(request).await {
+        Ok(answer) => answer,
+        Err(never) => match never {},
+    }
+}
+
+/// For requests that are not about objects.
+fn verb_of(method: &Method) -> &'static str {
+    match *method {
+        Method::GET | Method::HEAD => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "OTHER",
+    }
+}
+
+/// Unique per process run; looks like the UUIDs that upstream sends.
+fn audit_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    static START: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    let start = START.get_or_init(|| {
+        let since =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        since.as_secs().wrapping_mul(1_000_003) ^ u64::from(std::process::id())
+    });
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{:08x}-{:04x}-4000-8000-{:012x}", start >> 16 & 0xffff_ffff, start & 0xffff, next)
+}

@@ -1,0 +1,115 @@
+//! Watches as a body of JSON lines: as many events as are ready go out in one write.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use beeline_api::ApiError;
+use beeline_registry::{ObjectWatch, Target};
+use bytes::{Bytes, BytesMut};
+use futures::stream;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+
+use crate::answer::{self, Answer};
+use crate::app::App;
+use crate::media;
+use crate::render::{self, Renderer};
+use crate::service::Asked;
+
+/// One write carries at most about this much.
+const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+/// Counts a watch for as long as its body lives.
+struct Counted {
+    app: Arc<App>,
+    plural: &'static str,
+}
+
+impl Counted {
+    fn new(app: &Arc<App>, plural: &'static str) -> Self {
+        app.metrics.watching(plural, 1);
+        Self { app: Arc::clone(app), plural }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.app.metrics.watching(self.plural, -1);
+    }
+}
+
+struct State {
+    watch: Option<ObjectWatch>,
+    renderer: Renderer,
+    first: bool,
+    counted: Counted,
+}
+
+/// Answers a watch of a collection, or of one object by its name.
+pub(crate) async fn answer(
+    app: &Arc<App>,
+    asked: &Asked,
+    target: &Target,
+) -> Result<Answer, ApiError> {
+    let form = media::form(asked.accept())?;
+    let renderer = Renderer::new(target.kind, form, &asked.query)?;
+    let mut options = asked.query.watch(target.kind)?;
+    let mut target = target.clone();
+    if let Some(name) = target.name.take() {
+        options.fields = beeline_api::selectors::FieldSelector::name_is(&name);
+    }
+    let watch = app.registry().watch(&asked.caller, &target, &options).await?;
+    let counted = Counted::new(app, target.kind.plural);
+    let state = State { watch: Some(watch), renderer, first: true, counted };
+    let lines = stream::unfold(state, |mut state| async move {
+        let bytes = state.next().await?;
+        Some((Ok::<_, std::convert::Infallible>(bytes), state))
+    });
+    let mut response = Response::new(Body::from_stream(lines));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(answer::uncached(response))
+}
+
+impl State {
+    /// The next write; None at the end of the watch or of the server.
+    async fn next(&mut self) -> Option<Bytes> {
+        let watch = self.watch.as_mut()?;
+        let first = tokio::select! {
+            biased;
+            () = self.counted.app.stopping.cancelled() => None,
+            event = watch.next() => event,
+        };
+        let mut out = BytesMut::new();
+        let mut next = first;
+        loop {
+            match next {
+                Some(Ok(event)) => self.renderer.event(&event, &mut self.first, &mut out),
+                Some(Err(error)) => {
+                    out.extend_from_slice(&render::error_event(&error));
+                    self.watch = None;
+                    break;
+                }
+                None => {
+                    self.watch = None;
+                    break;
+                }
+            }
+            if out.len() >= WRITE_BYTES_MAX {
+                break;
+            }
+            match self.watch.as_mut().and_then(ready) {
+                Some(event) => next = event,
+                None => break,
+            }
+        }
+        (!out.is_empty()).then(|| out.freeze())
+    }
+}
+
+/// What the watch has without waiting; None if nothing.
+fn ready(
+    watch: &mut ObjectWatch,
+) -> Option<Option<Result<beeline_registry::WatchEvent, ApiError>>> {
+    use futures::FutureExt as _;
+    watch.next().now_or_never()
+}

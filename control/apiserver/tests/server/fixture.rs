@@ -1,0 +1,157 @@
+//! One server per test: a store of its own, a port of its own, an authority of its own.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use beeline_api::Kinds;
+use beeline_apiserver::{NodeConnector, Options, Server};
+use beeline_auth::{
+    Authority, ClientCertificates, ServerNames, StaticAuthorizer, client_config, server_config,
+};
+use beeline_kit::Tasks;
+use beeline_registry::{Caller, Patch, Registry, Subresource, Target, WriteOptions};
+use beeline_store::Memory;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Nothing here takes longer on a machine that works.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+pub(crate) struct Fixture {
+    pub(crate) registry: Registry,
+    pub(crate) server: Server,
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) authority: Authority,
+    tasks: Tasks,
+}
+
+/// An answer over plain HTTP.
+#[derive(Debug)]
+pub(crate) struct Got {
+    pub(crate) code: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Got {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.text()))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+}
+
+impl Fixture {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let tasks = Tasks::new();
+        let store = Arc::new(Memory::new());
+        let registry =
+            Registry::open(store, beeline_registry::Options::default(), &tasks).await.unwrap();
+        let now = SystemTime::now();
+        let authority = Authority::open(dir.path(), now).unwrap();
+        let names = ServerNames::standard(IpAddr::from([10, 43, 0, 1]), "test");
+        let certified = authority.server(&names, now).unwrap();
+        let ca = authority.certificate_pem().to_owned();
+        let tls = server_config(&ca, &certified, ClientCertificates::Optional).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut options = Options::new(registry.clone(), Arc::new(StaticAuthorizer), ca);
+        options.address = address.to_string();
+        change(&mut options);
+        let server = Server::new(options, &tasks);
+        server.listen(listener, tls);
+        let fixture = Self { registry, server, address, dir, authority, tasks };
+        let url = format!("https://{address}");
+        std::fs::write(
+            fixture.kubeconfig(),
+            fixture.authority.admin_kubeconfig(&url, now).unwrap(),
+        )
+        .unwrap();
+        fixture
+    }
+
+    pub(crate) async fn start_with_nodes(nodes: Arc<dyn NodeConnector>) -> Self {
+        Self::start_with(|options| options.nodes = Some(nodes)).await
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("kubeconfig")
+    }
+
+    /// Ends everything; every test calls it, so that a server which does not drain fails all of them.
+    pub(crate) async fn stop(self) {
+        let before = Instant::now();
+        self.server.stop(Duration::from_secs(5)).await;
+        assert!(before.elapsed() < Duration::from_secs(4), "the server did not drain");
+        self.tasks.stop(Duration::from_secs(1)).await;
+    }
+
+    /// A request as the administrator.
+    pub(crate) async fn admin(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Got {
+        let admin = self.authority.admin(SystemTime::now()).unwrap();
+        self.request(Some(&admin), method, path, headers, body).await
+    }
+
+    /// A request with that client certificate, or none.
+    pub(crate) async fn request(
+        &self,
+        client: Option<&beeline_auth::Certified>,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Got {
+        let mut tls = (*client_config(self.authority.certificate_pem(), client).unwrap()).clone();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        let stream =
+            tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        self.tasks.spawn("test-client", async move { drop(connection.await) });
+        let mut request =
+            http::Request::builder().method(method).uri(path).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).unwrap();
+        let answer =
+            tokio::time::timeout(LIMIT, sender.send_request(request)).await.unwrap().unwrap();
+        let (parts, body) = answer.into_parts();
+        let body = tokio::time::timeout(LIMIT, body.collect()).await.unwrap().unwrap().to_bytes();
+        Got { code: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    /// Sets the status of an object, as a controller would.
+    pub(crate) async fn set_status(&self, group: &str, plural: &str, name: &str, status: Value) {
+        let kind = Kinds::builtin().by_resource(group, "v1", plural).unwrap();
+        let target = Target::object(kind, Some("default"), name).sub(Subresource::Status);
+        let patch = Patch::Merge(serde_json::json!({ "status": status }));
+        let caller = Caller::system("test");
+        self.registry.patch(&caller, &target, patch, &WriteOptions::default()).await.unwrap();
+    }
+}
