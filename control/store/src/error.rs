@@ -1,5 +1,8 @@
 //! What can go wrong, and what the caller can do about it.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
 use crate::types::Revision;
 
 /// Why an operation was not done.
@@ -57,4 +60,66 @@ pub enum StoreError {
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
+}
+
+/// Why a data directory was not opened. It has not been changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The machine's: a file or directory cannot be used.
+    #[error("{what} {path}")]
+    File {
+        /// The attempt.
+        what: &'static str,
+        /// The object.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The user's: it is in use.
+    #[error("{path} is in use by {holder}: stop it, or choose another data directory")]
+    Locked {
+        /// Which.
+        path: PathBuf,
+        /// `process 123` or `another process`.
+        holder: String,
+    },
+    /// Stored data is not what was written.
+    #[error(
+        "the log is damaged: {segment} at offset {offset}: {reason}. Nothing has been changed. \
+         Restore the data directory from a backup; or give up all that was written from there on: \
+         `truncate -s {offset} {segment}` (remove it if the offset is 0), then remove the segments after it, `index` and `clean`"
+    )]
+    Corrupt {
+        /// The file.
+        segment: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The log ends before writes that were acknowledged.
+    #[error(
+        "the log {log} ends at revision {end}, but {witness} knows of revision {known}: acknowledged writes are missing. \
+         Nothing has been changed. Restore the data directory from a backup; or accept the loss: remove `index` and `clean`"
+    )]
+    Short {
+        /// The directory of segments.
+        log: PathBuf,
+        /// Its newest revision.
+        end: Revision,
+        /// Who knows of more.
+        witness: &'static str,
+        /// How much more.
+        known: Revision,
+    },
+    /// A thread could not be started or has gone.
+    #[error("start the store's writer: {0}")]
+    Thread(String),
+}
+
+impl OpenError {
+    pub(crate) fn corrupt(segment: &Path, offset: u64, reason: String) -> Self {
+        Self::Corrupt { segment: segment.to_owned(), offset, reason }
+    }
 }

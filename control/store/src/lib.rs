@@ -16,7 +16,11 @@
 //! # }
 //! ```
 
+mod directory;
+mod embedded;
 mod error;
+mod index;
+mod log;
 mod memory;
 mod state;
 mod types;
@@ -25,7 +29,8 @@ mod watch;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use error::StoreError;
+pub use embedded::{Embedded, Options, Status};
+pub use error::{OpenError, StoreError};
 pub use memory::Memory;
 pub use types::{Change, Entry, Key, Revision};
 pub use watch::{Watch, WatchEnd};

@@ -1,0 +1,266 @@
+//! The embedded backend: log, memory and index behind one writer.
+//!
+//! In: the trait's operations from any task. Out: acknowledgements of what is durable, reads from memory, watches.
+//! One thread owns the log and gives out revisions, so there are no gaps. Refuses: going on after a failed write.
+
+mod follower;
+mod recover;
+mod shared;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use beeline_kit::Tasks;
+use bytes::Bytes;
+use tokio::sync::{OnceCell, mpsc, oneshot};
+
+use crate::directory::Directory;
+use crate::state::{HistoryLimits, Op};
+use crate::{Entry, OpenError, Revision, Store, StoreError, Watch};
+use follower::Follower;
+use recover::Recovered;
+use shared::Shared;
+use writer::{Command, Writer};
+
+/// How the store behaves. The defaults are meant for all; tests make things small.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Size of one segment of the log.
+    pub segment_bytes: u64,
+    /// How many changes are remembered for watches that resume.
+    pub history_changes: usize,
+    /// And how many bytes of them at most.
+    pub history_bytes: usize,
+    /// How many batches a watcher may be behind before it is cut off.
+    pub watch_queue: usize,
+    /// How many operations one fdatasync makes durable at most.
+    pub batch_ops: usize,
+    /// And how many bytes of them, but for the last.
+    pub batch_bytes: usize,
+    /// Space set aside on the disk for compaction; zero for none.
+    pub reserve_bytes: u64,
+    /// sled's cache; it takes about twice this.
+    pub index_cache_bytes: u64,
+    /// How long the index may be behind.
+    pub index_delay: Duration,
+    /// How long the index may be silent before it is given up.
+    pub index_deadline: Duration,
+    /// A log longer than this is not replayed from its start if the index can be believed instead.
+    pub fast_load_bytes: u64,
+}
+
+/// The store of a cluster with one server.
+#[derive(Debug)]
+pub struct Embedded {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    directory: Directory,
+    tasks: Tasks,
+    writer_done: tokio::sync::watch::Receiver<bool>,
+    closed: OnceCell<()>,
+}
+
+/// How the store is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The newest durable write.
+    pub revision: Revision,
+    /// The newest forgotten change.
+    pub compacted: Revision,
+    /// How many keys are live.
+    pub keys: usize,
+    /// How many watches are open.
+    pub watchers: usize,
+    /// How long the log is.
+    pub log_bytes: u64,
+    /// How many fdatasyncs there were since the start.
+    pub syncs: u64,
+    /// Whether writes are refused for want of space.
+    pub full: bool,
+    /// The revision that the index holds completely, if it is in use.
+    pub indexed: Option<Revision>,
+    /// What ended the store, if something did.
+    pub failed: Option<String>,
+}
+
+// === impl Options ===
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            history_changes: 16_384,
+            history_bytes: 16 << 20,
+            watch_queue: 256,
+            batch_ops: 256,
+            batch_bytes: 1 << 20,
+            reserve_bytes: 16 << 20,
+            index_cache_bytes: 8 << 20,
+            index_delay: Duration::from_millis(500),
+            index_deadline: Duration::from_secs(30),
+            fast_load_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Options {
+    fn history(&self) -> HistoryLimits {
+        HistoryLimits { changes: self.history_changes, bytes: self.history_bytes }
+    }
+}
+
+// === impl Embedded ===
+
+impl Embedded {
+    /// Opens the store in `dir`, which is made if it is not there. It closes when `tasks` stop.
+    pub async fn open(dir: &Path, options: Options, tasks: &Tasks) -> Result<Arc<Self>, OpenError> {
+        let (dir, recovery) = (dir.to_owned(), options.clone());
+        let recovered = tokio::task::spawn_blocking(move || {
+            let directory = Directory::open(&dir)?;
+            let recovered = recover::recover(&directory, &recovery)?;
+            Ok((directory, recovered))
+        });
+        let (directory, recovered) =
+            recovered.await.map_err(|error| OpenError::Thread(error.to_string()))??;
+        Self::start(directory, recovered, options, tasks)
+    }
+
+    fn start(
+        directory: Directory,
+        recovered: Recovered,
+        options: Options,
+        tasks: &Tasks,
+    ) -> Result<Arc<Self>, OpenError> {
+        let Recovered { state, log, index } = recovered;
+        let shared = Arc::new(Shared::new(state, log.bytes(), options.watch_queue));
+        // A queue of some batches: writers wait for room, and a full one is the sign of a slow disk.
+        let (commands, receiver) = mpsc::channel(4 * options.batch_ops);
+        let (done, writer_done) = tokio::sync::watch::channel(false);
+        let cluster = log.cluster();
+        let writer = Writer::new(Arc::clone(&shared), log, receiver, &options);
+        std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || {
+                writer.run();
+                let _ = done.send(true);
+            })
+            .map_err(|error| OpenError::Thread(error.to_string()))?;
+        let tasks = tasks.child();
+        let follower =
+            Follower::new(Arc::clone(&shared), index, directory.index(), cluster, options);
+        let (follow_token, close_token) = (tasks.token(), tasks.token());
+        let (follow_done, follow_shared) = (writer_done.clone(), Arc::clone(&shared));
+        tasks.spawn("store-index", follower.run(follow_token, follow_done, follow_shared));
+        let store = Arc::new(Self {
+            shared,
+            commands,
+            directory,
+            tasks,
+            writer_done,
+            closed: OnceCell::new(),
+        });
+        let closing = Arc::clone(&store);
+        store.tasks.spawn("store-close", async move {
+            close_token.cancelled().await;
+            closing.close_once().await;
+        });
+        Ok(store)
+    }
+
+    /// Makes what was accepted durable, marks the stop as clean and ends. Later operations get `Closed`.
+    pub async fn close(&self) {
+        self.close_once().await;
+        self.tasks.stop(Duration::from_secs(1)).await;
+    }
+
+    async fn close_once(&self) {
+        self.closed
+            .get_or_init(|| async {
+                let _ = self.commands.send(Command::Close).await;
+                let mut done = self.writer_done.clone();
+                // An error means that the writer is gone, which is what we wait for.
+                let _ = done.wait_for(|done| *done).await;
+                self.shared.index_settled().await;
+                self.shared.close();
+                if self.shared.failure().is_none() {
+                    let (revision, hash) = self.shared.read(|inner| (inner.state.revision(), inner.state.hash()));
+                    if let Err(error) = self.directory.mark_clean(revision, hash) {
+                        tracing::warn!(%error, "the clean stop could not be noted, the next start will check everything");
+                    }
+                }
+            })
+            .await;
+    }
+
+    /// Returns only if the store fails for good: the process should then exit. Says why.
+    pub async fn fatal(&self) -> StoreError {
+        self.shared.fatal().await
+    }
+
+    /// How the store is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    async fn write(&self, op: Op) -> Result<Revision, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::Write { op, reply }).await;
+        sent.map_err(|_| self.shared.ended())?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.ended()))
+    }
+
+    fn alive(&self) -> Result<(), StoreError> {
+        if self.shared.is_over() { Err(self.shared.ended()) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn create(&self, key: &str, value: Bytes) -> Result<Revision, StoreError> {
+        self.write(Op::Create { key: key.into(), value }).await
+    }
+
+    async fn update(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Revision,
+    ) -> Result<Revision, StoreError> {
+        self.write(Op::Update { key: key.into(), value, expected }).await
+    }
+
+    async fn delete(&self, key: &str, expected: Revision) -> Result<Revision, StoreError> {
+        self.write(Op::Delete { key: key.into(), expected }).await
+    }
+
+    /// Forgets history in memory. The log keeps its length until snapshots exist, and a restart remembers again
+    /// what the limits of history allow.
+    async fn compact(&self, to: Revision) -> Result<(), StoreError> {
+        self.alive()?;
+        self.shared.write(|inner| inner.state.compact(to));
+        Ok(())
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        self.alive()?;
+        Ok(self.shared.read(|inner| inner.state.get(key)))
+    }
+
+    async fn range(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), StoreError> {
+        self.alive()?;
+        Ok(self.shared.read(|inner| (inner.state.range(prefix), inner.state.revision())))
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
+        self.alive()?;
+        self.shared.watch(prefix, after)
+    }
+
+    fn revision(&self) -> Revision {
+        self.shared.revision()
+    }
+}

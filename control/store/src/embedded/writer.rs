@@ -1,0 +1,173 @@
+//! The one writer: takes what is queued, makes it durable in one frame, shows it, acknowledges it.
+//!
+//! In: commands in order. Out: answers, each only after the fdatasync that covers it.
+//! Runs on its own thread since nearly all of its time is spent in fdatasync.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::Options;
+use super::shared::Shared;
+use crate::log::frame;
+use crate::log::{Log, LogError};
+use crate::state::{Batch, Op};
+use crate::{Revision, StoreError};
+
+/// How many revisions lie between two marks in the log.
+const MARK_EVERY: u64 = 1_000;
+
+type Reply = oneshot::Sender<Result<Revision, StoreError>>;
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Write {
+        op: Op,
+        reply: Reply,
+    },
+    /// Nothing after this is accepted.
+    Close,
+}
+
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    log: Log,
+    commands: mpsc::Receiver<Command>,
+    batch_ops: usize,
+    batch_bytes: usize,
+    buffer: Vec<u8>,
+    /// The revision of the newest mark.
+    marked: u64,
+}
+
+/// Commands that were waiting.
+#[derive(Default)]
+struct Queued {
+    writes: Vec<(Op, Reply)>,
+    close: bool,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        log: Log,
+        commands: mpsc::Receiver<Command>,
+        options: &Options,
+    ) -> Self {
+        let marked = shared.revision().0;
+        let Options { batch_ops, batch_bytes, .. } = *options;
+        Self { shared, log, commands, batch_ops, batch_bytes, buffer: Vec::new(), marked }
+    }
+
+    /// Works until told to close, or until the log fails.
+    pub(crate) fn run(mut self) {
+        while let Some(first) = self.commands.blocking_recv() {
+            let queued = self.gather(first);
+            let close = queued.close;
+            self.commit(queued.writes);
+            if close {
+                self.finish();
+                break;
+            }
+            if self.shared.failure().is_some() {
+                break;
+            }
+        }
+        self.turn_away();
+    }
+
+    /// All that waits already, within the limits of a batch. Never waits for more.
+    fn gather(&mut self, first: Command) -> Queued {
+        let mut queued = Queued::default();
+        let (mut next, mut bytes) = (Some(first), 0);
+        while let Some(command) = next {
+            match command {
+                Command::Close => {
+                    queued.close = true;
+                    break;
+                }
+                Command::Write { op, reply } => {
+                    bytes += op.weight();
+                    queued.writes.push((op, reply));
+                }
+            }
+            let room = queued.writes.len() < self.batch_ops && bytes < self.batch_bytes;
+            next = if room { self.commands.try_recv().ok() } else { None };
+        }
+        queued
+    }
+
+    fn commit(&mut self, writes: Vec<(Op, Reply)>) {
+        let (batch, answers) = self.shared.read(|inner| {
+            let mut batch = Batch::after(&inner.state);
+            let admit = |(op, reply)| (batch.admit(&inner.state, op), reply);
+            let answers: Vec<_> = writes.into_iter().map(admit).collect();
+            (batch, answers)
+        });
+        // A refusal may rest on a write that is not durable yet, so all answers wait.
+        let outcome = if batch.records().is_empty() { Ok(()) } else { self.make_durable(batch) };
+        for (answer, reply) in answers {
+            let answer = match (&outcome, answer) {
+                (Err(error), Ok(_)) => Err(error.clone()),
+                (_, answer) => answer,
+            };
+            // Nobody waits any more: the write stands all the same.
+            let _ = reply.send(answer);
+        }
+    }
+
+    fn make_durable(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let first = batch.first();
+        let mark = (first.0 - 1 - self.marked >= MARK_EVERY)
+            .then(|| self.shared.read(|inner| inner.state.hash()));
+        frame::encode(&mut self.buffer, first.0, mark, batch.records());
+        self.append(first)?;
+        if mark.is_some() {
+            self.marked = first.0 - 1;
+        }
+        self.shared.publish(batch.into_records(), self.log.bytes());
+        // One large value must not hold its memory for ever.
+        self.buffer.shrink_to(self.batch_bytes);
+        Ok(())
+    }
+
+    fn append(&mut self, first: Revision) -> Result<(), StoreError> {
+        match self.log.append(&self.buffer, first.0) {
+            Ok(()) => Ok(()),
+            Err(LogError::Full { path, .. }) => {
+                self.shared.set_full(&path);
+                Err(StoreError::Full)
+            }
+            Err(failed @ LogError::Failed { .. }) => {
+                self.shared.fail(&failed.to_string());
+                Err(self.shared.ended())
+            }
+        }
+    }
+
+    /// The last frame is a mark: it proves the frames before it, and nothing is lost if it is torn itself.
+    fn finish(&mut self) {
+        if self.shared.failure().is_some() {
+            return;
+        }
+        let (revision, hash) =
+            self.shared.read(|inner| (inner.state.revision(), inner.state.hash()));
+        frame::encode(&mut self.buffer, revision.next().0, Some(hash), &[]);
+        if let Err(error) = self.append(revision.next()) {
+            tracing::warn!(%error, "the last mark could not be written");
+        }
+    }
+
+    /// Answers those who came too late.
+    fn turn_away(&mut self) {
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Write { reply, .. } = command {
+                let _ = reply.send(Err(self.shared.ended()));
+            }
+        }
+    }
+}
