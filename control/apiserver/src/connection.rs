@@ -11,7 +11,7 @@ use axum::body::Body;
 use beeline_auth::Identity;
 use beeline_kit::Tasks;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -127,7 +127,7 @@ impl Server {
                 Ok::<_, Infallible>(answer)
             }
         });
-        let builder = builder();
+        let builder = builder(&self.tasks);
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
@@ -143,8 +143,8 @@ impl Server {
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(tasks: &Tasks) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams(tasks.clone()));
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     builder
         .http2()
@@ -153,6 +153,20 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_INTERVAL);
     builder
+}
+
+/// Runs the streams of HTTP/2 connections as tasks of the server.
+#[derive(Clone)]
+struct Streams(Tasks);
+
+impl<F> hyper::rt::Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        self.0.spawn("apiserver-stream", async move { drop(stream.await) });
+    }
 }
 
 /// Who the verified client certificate speaks for, if there was one.

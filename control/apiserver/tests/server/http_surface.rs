@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use beeline_auth::Identity;
 use serde_json::json;
 
 use crate::fixture::Fixture;
@@ -182,5 +183,48 @@ async fn watches_end_when_the_server_drains() {
     };
     let (got, ()) = tokio::join!(watching, stopping);
     assert_eq!(got.code, 200);
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grpc_shares_the_port_and_knows_who_calls() {
+    let fixture = Fixture::start_with(|options| {
+        let who = |request: axum::extract::Request| async move {
+            request
+                .extensions()
+                .get::<Identity>()
+                .map_or("nobody".to_owned(), |who| who.user.clone())
+        };
+        options.grpc = Some(axum::Router::new().fallback(who));
+    })
+    .await;
+    let grpc = [("content-type", "application/grpc+proto")];
+    assert_eq!(
+        fixture.admin("POST", "/beeline.feed.v1.Feed/Join", &grpc, "").await.text(),
+        "kubernetes-admin"
+    );
+    assert_eq!(
+        fixture.request(None, "POST", "/beeline.feed.v1.Feed/Join", &grpc, "").await.text(),
+        "nobody"
+    );
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_in_this_process_needs_no_tls() {
+    let fixture = Fixture::start().await;
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let identity = Identity { user: "local".to_owned(), groups: vec!["system:masters".to_owned()] };
+    fixture.server.attach(theirs, Some(identity));
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(ours)).await.unwrap();
+    let request =
+        http::Request::get("/api/v1/namespaces").header("host", "x").body(String::new()).unwrap();
+    let answered = tokio::select! {
+        answer = sender.send_request(request) => answer.unwrap().status(),
+        _ = connection => panic!("the connection ended first"),
+    };
+    assert_eq!(answered, 200);
+    drop(sender);
     fixture.stop().await;
 }
