@@ -21,8 +21,8 @@ pub const ENDPOINTS_MAX: u32 = 262_144;
 pub const NETNS_MAX: u32 = 4_096;
 /// Directions of flows remembered; about 170 bytes each: 11 MiB. The oldest make room; their last counts were reported.
 pub const FLOWS_MAX: u32 = 65_536;
-/// Ring bytes. 4 MiB hold 34,900 events of 120 bytes: 35 ms of the million events per second that a reader must keep up
-/// with, which is ten times the longest scheduling delay seen of a busy reader.
+/// Ring bytes. 4 MiB hold 34,900 events of 120 bytes: a reader that keeps up with a million events per second
+/// may be away for 35 ms, several scheduling slices, before one is lost.
 pub const EVENTS_BYTES: u32 = 4 * 1024 * 1024;
 /// Entries of `COUNTERS`: room to append without a new layout.
 pub const COUNTERS_MAX: u32 = 64;

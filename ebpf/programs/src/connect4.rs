@@ -3,7 +3,8 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use beeline_abi::{Connection, FlowId, FrontendKey, Hook};
+use aya_log_ebpf::warn;
+use beeline_abi::{Connection, DropReason, FlowId, FrontendKey, Hook};
 
 use crate::service::{self, Choice, Target};
 use crate::socket::{self, Caller, Form};
@@ -30,6 +31,9 @@ pub fn connect(ctx: &SockAddrContext, form: Form) -> i32 {
         Ok(None) => socket::ALLOW,
         Ok(Some(target)) => translate(ctx, form, &caller, &dialled, &target),
         Err((reason, service_id)) => {
+            if matches!(reason, DropReason::BackendMissing) {
+                warn!(ctx, "service {} names a backend that is not in the maps", service_id.0);
+            }
             service::tell_refused(Hook::Connect, &caller, &dialled, reason, service_id);
             socket::refuse()
         }

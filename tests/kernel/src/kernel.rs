@@ -129,6 +129,21 @@ impl Kernel {
         Ok((i32::from_ne_bytes(result.return_value.to_ne_bytes()), out))
     }
 
+    /// Nanoseconds that one frame costs a packet program, over `repeat` runs.
+    pub fn cost(&mut self, program: &str, ifindex: u32, frame: &[u8], repeat: u32) -> Result<u128> {
+        let mut context = vec![0u8; 192];
+        context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.ctx_in = Some(&context);
+        options.repeat = repeat;
+        let result = self
+            .classifier(program)?
+            .test_run(options)
+            .with_context(|| format!("run {program}"))?;
+        Ok(result.duration.as_nanos())
+    }
+
     /// A hash map.
     pub fn hash<K: Pod, V: Pod>(&mut self, name: &str) -> Result<HashMap<&mut MapData, K, V>> {
         Ok(self.bpf.map_mut(name).with_context(|| format!("find {name}"))?.try_into()?)

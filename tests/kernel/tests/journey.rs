@@ -6,7 +6,10 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use beeline_abi::{BackendId, Be16, Counter, FLOW_TRANSLATED, FlowEvent, FrontendKey, Hook, Proto};
+use beeline_abi::{
+    BackendId, Be16, Counter, Endpoint, FLOW_TRANSLATED, FlowEvent, FrontendKey, Hook, Identity,
+    NETNS_HOST, NetnsOwner, Proto, maps,
+};
 use beeline_test_kernel::{Cgroup, Kernel, Pods, skip};
 
 const FRONTEND: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 96, 0, 10), 80);
@@ -103,6 +106,41 @@ fn datagrams_connected_or_not_carry_the_number_of_their_socket() {
                 "{events:#?}"
             );
         }
+    });
+}
+
+#[test]
+fn the_nodes_own_processes_reach_services_too() {
+    with(|pods, kernel| {
+        let b = &pods.pods[1];
+        let node = Ipv4Addr::new(10, 96, 9, 1);
+        pods.host.ip(&format!("addr add {node}/32 dev lo")).unwrap();
+        let cookie = beeline_sys::netns::cookie_of_path(&pods.host.path()).unwrap();
+        let owner = NetnsOwner {
+            identity: Identity::HOST,
+            addr: node.into(),
+            flags: NETNS_HOST,
+            ..NetnsOwner::default()
+        };
+        kernel.hash(maps::NETNS).unwrap().insert(cookie, owner, 0).unwrap();
+        kernel
+            .endpoint(node.into(), Endpoint { identity: Identity::HOST, ..Endpoint::default() })
+            .unwrap();
+        let key = FrontendKey::new((*FRONTEND.ip()).into(), Be16::from_host(80), Proto::Tcp);
+        kernel.service(key, 7, 1, &[(BackendId(1), b.addr.into(), 8080)]).unwrap();
+        let listener = b.inside(|| TcpListener::bind((b.addr, 8080)).unwrap()).unwrap();
+        let client = pods
+            .on_host(|| {
+                TcpStream::connect_timeout(&FRONTEND.into(), Duration::from_secs(5)).unwrap()
+            })
+            .unwrap();
+        let (_server, from) = listener.accept().unwrap();
+        assert_eq!((from.ip(), client.peer_addr().unwrap()), (node.into(), FRONTEND.into()));
+        let events = kernel.events().unwrap();
+        assert_eq!(hooks(&events), BTreeSet::from([Hook::Connect, Hook::FromPod, Hook::ToPod]));
+        assert!(events.iter().all(|event| event.flow_id == events[0].flow_id), "{events:#?}");
+        let entering = events.iter().find(|event| event.hook() == Some(Hook::ToPod)).unwrap();
+        assert_eq!((entering.source_identity, entering.service_id.0), (Identity::HOST, 7));
     });
 }
 

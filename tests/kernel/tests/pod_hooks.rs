@@ -285,3 +285,18 @@ fn a_full_ring_is_counted_and_the_report_comes_later() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_packet_of_a_known_flow_costs_less_than_a_microsecond_or_two() {
+    with(|pods, kernel| {
+        let [a, b] = &pods.pods;
+        let bytes = frame::tcp(a.at(40000), b.at(80), TCP_ACK);
+        for (program, ifindex) in [("from_pod", a.ifindex), ("to_pod", b.ifindex)] {
+            kernel.send(program, ifindex, &bytes).unwrap();
+            let nanoseconds = kernel.cost(program, ifindex, &bytes, 200_000).unwrap();
+            eprintln!("{program}: {nanoseconds} ns per packet");
+            // A shared test machine may be slow; what must never pass is a change of magnitude.
+            assert!(nanoseconds < 2_000, "{program}: {nanoseconds} ns");
+        }
+    });
+}
