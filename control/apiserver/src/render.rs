@@ -142,14 +142,6 @@ impl Renderer {
     }
 }
 
-/// The last line of a watch that failed: the Status as an event.
-pub(crate) fn error_event(error: &ApiError) -> Bytes {
-    let mut out = BytesMut::new();
-    append(&mut out, &json!({ "type": "ERROR", "object": error.to_value() }));
-    out.extend_from_slice(b"\n");
-    out.freeze()
-}
-
 fn append(out: &mut BytesMut, value: &Value) {
     out.extend_from_slice(&serde_json::to_vec(value).unwrap_or_default());
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use beeline_api::ApiError;
-use beeline_registry::{ObjectWatch, Target};
+use beeline_registry::{ObjectWatch, Target, WatchEvent};
 use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http::header::CONTENT_TYPE;
@@ -13,7 +13,7 @@ use http::{HeaderValue, Response};
 use crate::answer::{self, Answer};
 use crate::app::App;
 use crate::media;
-use crate::render::{self, Renderer};
+use crate::render::Renderer;
 use crate::service::Asked;
 
 /// One write carries at most about this much.
@@ -83,12 +83,7 @@ impl State {
         let mut next = first;
         loop {
             match next {
-                Some(Ok(event)) => self.renderer.event(&event, &mut self.first, &mut out),
-                Some(Err(error)) => {
-                    out.extend_from_slice(&render::error_event(&error));
-                    self.watch = None;
-                    break;
-                }
+                Some(event) => self.renderer.event(&event, &mut self.first, &mut out),
                 None => {
                     self.watch = None;
                     break;
@@ -107,9 +102,7 @@ impl State {
 }
 
 /// What the watch has without waiting; None if nothing.
-fn ready(
-    watch: &mut ObjectWatch,
-) -> Option<Option<Result<beeline_registry::WatchEvent, ApiError>>> {
+fn ready(watch: &mut ObjectWatch) -> Option<Option<WatchEvent>> {
     use futures::FutureExt as _;
     watch.next().now_or_never()
 }

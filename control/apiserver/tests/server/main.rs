@@ -1,5 +1,11 @@
 //! The server over a real registry, driven by real clients: the kubectls that are installed, and plain HTTP.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests fail by panicking and say so when they skip"
+)]
+
 mod errors;
 mod everyday;
 mod fixture;
