@@ -1,0 +1,25 @@
+//! The question asked before every request, put to `beeline_auth`.
+
+use beeline_api::ApiError;
+use beeline_auth::{Attributes, Authorizer, Decision, Target as Wanted};
+
+use crate::options::{Caller, Target};
+
+/// Asks, and turns a refusal into upstream's 403.
+pub(crate) fn check(by: &dyn Authorizer, caller: &Caller, verb: &str, target: &Target) -> Result<(), ApiError> {
+    let name = target.name.as_deref().unwrap_or_default();
+    let wanted = Attributes {
+        verb,
+        target: Wanted::Resource {
+            group: target.kind.group,
+            resource: target.kind.plural,
+            subresource: target.subresource.map_or("", |s| s.name()),
+            namespace: target.namespace.as_deref().unwrap_or_default(),
+            name,
+        },
+    };
+    match by.authorize(&caller.user, &caller.groups, &wanted) {
+        Decision::Allowed => Ok(()),
+        Decision::Denied { reason } => Err(ApiError::forbidden(target.kind, name, &reason)),
+    }
+}

@@ -1,0 +1,69 @@
+//! What is decided with a look at other objects: namespaces must exist, pods get accounts, tolerations and priority.
+
+use beeline_api::kinds::{NAMESPACE, POD, SERVICE_ACCOUNT};
+use beeline_api::meta::{self, list, or_set};
+use beeline_api::{ApiError, KindInfo};
+use serde_json::{Value, json};
+
+use crate::registry::Registry;
+
+/// How long pods stay on nodes that are not ready or not reachable.
+const TOLERATION_SECONDS: i64 = 300;
+
+/// New objects need a live namespace.
+pub(crate) fn namespace(registry: &Registry, kind: &KindInfo, namespace: &str, name: &str) -> Result<(), ApiError> {
+    let Some(found) = registry.cached(&NAMESPACE, None, namespace) else {
+        return Err(ApiError::not_found(&NAMESPACE, namespace));
+    };
+    if !found.deleting() {
+        return Ok(());
+    }
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let cause = format!("namespace {namespace} is being terminated");
+    Err(ApiError::forbidden(kind, name, &why).with_cause("NamespaceTerminating", cause, "metadata.namespace"))
+}
+
+/// New pods.
+pub(crate) fn pod(registry: &Registry, pod: &mut Value) -> Result<(), ApiError> {
+    let namespace = meta::namespace(pod).to_owned();
+    let name = meta::name(pod).to_owned();
+    let mirror = !pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null();
+    let spec = meta::map(pod, "spec");
+    if !mirror {
+        or_set(spec, "serviceAccountName", "default");
+        let account = spec["serviceAccountName"].clone();
+        spec.insert("serviceAccount".to_owned(), account.clone());
+        let account = account.as_str().unwrap_or_default();
+        let known = registry.cached(&SERVICE_ACCOUNT, Some(&namespace), account).is_some();
+        // `default` is made by a controller soon after the namespace; no pod has to wait for that.
+        if !known && account != "default" {
+            let why = format!("error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found");
+            return Err(ApiError::forbidden(&POD, &name, &why));
+        }
+    }
+    or_set(spec, "priority", 0);
+    or_set(spec, "preemptionPolicy", "PreemptLowerPriority");
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
+        let covered = tolerations.as_array().into_iter().flatten().any(|t| {
+            let key_fits = t["key"] == key || (t["key"].as_str().unwrap_or_default().is_empty() && t["operator"] == "Exists");
+            key_fits && matches!(t["effect"].as_str().unwrap_or_default(), "" | "NoExecute")
+        });
+        if !covered && let Some(all) = tolerations.as_array_mut() {
+            all.push(json!({ "key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATION_SECONDS }));
+        }
+    }
+    gates(pod);
+    Ok(())
+}
+
+/// A gated pod says so from the start.
+fn gates(pod: &mut Value) {
+    if list(&pod["spec"], "schedulingGates").is_empty() {
+        return;
+    }
+    pod["status"]["conditions"] = json!([{
+        "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
+        "message": "Scheduling is blocked due to non-empty scheduling gates",
+    }]);
+}

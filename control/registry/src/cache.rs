@@ -1,0 +1,258 @@
+//! Everything the store holds, decoded, by kind; kept up to date by one task that follows the store.
+//!
+//! In: the store's changes. Out: buckets, and the revision up to which they are complete. Writers leave what they wrote
+//! in `inflight` so that it need not be decoded again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use beeline_api::{ApiError, KindInfo, Kinds};
+use beeline_kit::{Backoff, Tasks};
+use beeline_store::{Change, Entry, Key, Revision, Store, StoreError, WatchEnd};
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::{Notify, watch};
+
+use crate::bucket::{Bucket, Objects, under};
+use crate::object::Object;
+use crate::options::Options;
+use crate::registry::{OpenError, Registry};
+
+/// Where all objects live in the store.
+const ROOT: &str = "/registry/";
+/// How long a read waits for the cache to catch up.
+const CATCH_UP_MAX: Duration = Duration::from_secs(3);
+
+/// The cache.
+pub(crate) struct Cache {
+    buckets: Vec<Bucket>,
+    applied: watch::Sender<u64>,
+    inflight: Mutex<HashMap<usize, Inflight>>,
+}
+
+/// A write on its way, by the address of its bytes: the value, then the object it became.
+enum Inflight {
+    Written(Value),
+    Taken,
+    Applied(Arc<Object>),
+}
+
+/// A writer's slot; leaving it removes what is left there.
+pub(crate) struct Slot<'a> {
+    cache: &'a Cache,
+    bytes: Bytes,
+}
+
+impl Cache {
+    /// Reads everything.
+    pub(crate) async fn load(store: &Arc<dyn Store>, options: &Options) -> Result<(Self, Revision), OpenError> {
+        let (entries, revision) = store.range(ROOT).await.map_err(OpenError::Load)?;
+        let mut buckets: Vec<Bucket> = Kinds::builtin()
+            .iter()
+            .map(|kind| Bucket::new(kind, Objects::new(), revision, options.history_per_kind))
+            .collect();
+        for entry in entries {
+            let Some(bucket) = buckets.iter_mut().find(|b| entry.key.starts_with(&b.prefix)) else {
+                tracing::warn!(key = %entry.key, "stored object of an unknown kind is left alone");
+                continue;
+            };
+            let object = decode(&entry).map_err(|e| OpenError::Decode { key: entry.key.to_string(), why: e.to_string() })?;
+            bucket.write().objects.insert(entry.key, Arc::new(object));
+        }
+        let cache = Self { buckets, applied: watch::channel(revision.0).0, inflight: Mutex::new(HashMap::new()) };
+        Ok((cache, revision))
+    }
+
+    /// The bucket of a kind.
+    pub(crate) fn bucket(&self, kind: &KindInfo) -> &Bucket {
+        let found = self.buckets.iter().find(|b| std::ptr::eq(b.kind, kind) || b.kind == kind);
+        found.expect("there is a bucket for every built-in kind")
+    }
+
+    fn bucket_of(&self, key: &str) -> Option<&Bucket> {
+        self.buckets.iter().find(|b| key.starts_with(&b.prefix))
+    }
+
+    /// Revision up to which everything is here.
+    pub(crate) fn applied(&self) -> Revision {
+        Revision(*self.applied.borrow())
+    }
+
+    /// Waits until everything up to `revision` is here.
+    pub(crate) async fn reach(&self, revision: Revision) -> Result<(), ApiError> {
+        if self.applied() >= revision {
+            return Ok(());
+        }
+        let mut applied = self.applied.subscribe();
+        let waited = tokio::time::timeout(CATCH_UP_MAX, applied.wait_for(|r| *r >= revision.0)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(ApiError::too_large(revision.0, self.applied().0)),
+        }
+    }
+
+    /// One object.
+    pub(crate) fn get(&self, kind: &KindInfo, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
+        let bucket = self.bucket(kind);
+        let key = bucket.key(namespace, name);
+        bucket.read().objects.get(key.as_str()).cloned()
+    }
+
+    /// All objects of a kind, or of one namespace.
+    pub(crate) fn snapshot(&self, kind: &KindInfo, namespace: Option<&str>) -> Vec<Arc<Object>> {
+        let bucket = self.bucket(kind);
+        let scope = bucket.scope(namespace);
+        let objects = bucket.read().objects.clone();
+        under(&objects, &scope, &scope).map(|(_, o)| Arc::clone(o)).collect()
+    }
+
+    /// A nudge after changes of these kinds.
+    pub(crate) fn changed(&self, kinds: &[&'static KindInfo]) -> Arc<Notify> {
+        let nudge = Arc::new(Notify::new());
+        for kind in kinds {
+            self.bucket(kind).on_change(&nudge);
+        }
+        nudge
+    }
+
+    /// Leaves a value for the follower to pick up.
+    pub(crate) fn announce(&self, bytes: &Bytes, value: Value) -> Slot<'_> {
+        self.inflight().insert(address(bytes), Inflight::Written(value));
+        Slot { cache: self, bytes: bytes.clone() }
+    }
+
+    fn inflight(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Inflight>> {
+        self.inflight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The object of an entry: what a writer here announced, else decoded.
+    fn object(&self, entry: &Entry) -> Result<Arc<Object>, serde_json::Error> {
+        let announced = match self.inflight().get_mut(&address(&entry.value)) {
+            Some(slot) => std::mem::replace(slot, Inflight::Taken),
+            None => return decode(entry).map(Arc::new),
+        };
+        let object = match announced {
+            Inflight::Written(value) => Arc::new(Object::new(value, entry.mod_revision)),
+            Inflight::Applied(object) => object,
+            Inflight::Taken => Arc::new(decode(entry)?),
+        };
+        // Only if the writer still waits: an entry without its slot would outlive its bytes.
+        if let Some(slot) = self.inflight().get_mut(&address(&entry.value)) {
+            *slot = Inflight::Applied(Arc::clone(&object));
+        }
+        Ok(object)
+    }
+
+    /// Applies changes in order. The second of each pair of objects is the one before.
+    fn apply(&self, registry: &Registry, changes: Vec<Change>) {
+        let Some(last) = changes.last().map(Change::revision) else { return };
+        for change in changes {
+            let revision = change.revision();
+            let Some(bucket) = self.bucket_of(change.key()) else { continue };
+            let (key, new) = match change {
+                Change::Put(entry) => match self.object(&entry) {
+                    Ok(object) => (entry.key, Some(object)),
+                    Err(e) => {
+                        tracing::error!(key = %entry.key, "stored object does not decode and is ignored: {e}");
+                        continue;
+                    }
+                },
+                Change::Delete { key, .. } => (key, None),
+            };
+            let step = bucket.apply(key, revision, new);
+            registry.inner.allocations.observe(bucket.kind, &step);
+        }
+        self.applied.send_replace(last.0);
+    }
+}
+
+impl Slot<'_> {
+    /// The object the follower made of it; None if it saw other bytes (a store that does not share them).
+    pub(crate) fn take(self) -> Result<Arc<Object>, Option<Value>> {
+        match self.cache.inflight().remove(&address(&self.bytes)) {
+            Some(Inflight::Applied(object)) => Ok(object),
+            Some(Inflight::Written(value)) => Err(Some(value)),
+            Some(Inflight::Taken) | None => Err(None),
+        }
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.cache.inflight().remove(&address(&self.bytes));
+    }
+}
+
+fn address(bytes: &Bytes) -> usize {
+    bytes.as_ptr().addr()
+}
+
+fn decode(entry: &Entry) -> Result<Object, serde_json::Error> {
+    let value: Value = serde_json::from_slice(&entry.value)?;
+    Ok(Object::new(value, entry.mod_revision))
+}
+
+/// Starts the one task that keeps the cache up to date.
+pub(crate) fn follow(registry: &Registry, from: Revision, tasks: &Tasks) {
+    let registry = registry.clone();
+    let token = tasks.token();
+    tasks.spawn("registry-cache", async move {
+        token.run_until_cancelled(follow_forever(&registry, from)).await;
+    });
+}
+
+async fn follow_forever(registry: &Registry, mut from: Revision) {
+    let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_secs(5));
+    loop {
+        match registry.inner.store.watch("", from).await {
+            Ok(mut watch) => loop {
+                match watch.next().await {
+                    Ok(changes) => {
+                        backoff.reset();
+                        registry.inner.cache.apply(registry, changes);
+                        from = registry.inner.cache.applied();
+                    }
+                    Err(WatchEnd::Lagged) => break,
+                    Err(WatchEnd::Closed) => return,
+                }
+            },
+            Err(StoreError::Compacted { .. }) => {
+                if let Err(e) = reload(registry).await {
+                    tracing::error!("reload the cache after compaction: {e}");
+                }
+                from = registry.inner.cache.applied();
+            }
+            Err(StoreError::Closed | StoreError::Failed { .. }) => return,
+            Err(e) => tracing::warn!("watch the store: {e}"),
+        }
+        tokio::time::sleep(backoff.next()).await;
+    }
+}
+
+/// History is lost: compare with the store, apply the difference, and let all watchers start anew.
+async fn reload(registry: &Registry) -> Result<(), StoreError> {
+    let cache = &registry.inner.cache;
+    let (entries, revision) = registry.inner.store.range(ROOT).await?;
+    let mut changes: Vec<Change> = Vec::new();
+    let known: std::collections::HashSet<Key> = entries.iter().map(|e| e.key.clone()).collect();
+    for bucket in &cache.buckets {
+        let gone: Vec<Key> = bucket.read().objects.keys().filter(|k| !known.contains(*k)).cloned().collect();
+        for key in gone {
+            let previous = Entry { key: key.clone(), value: Bytes::new(), create_revision: revision, mod_revision: revision };
+            changes.push(Change::Delete { key, revision, previous });
+        }
+    }
+    let stale = |e: &Entry| {
+        let held = cache.bucket_of(&e.key).and_then(|b| b.read().objects.get(&e.key).map(|o| o.revision));
+        held.is_none_or(|r| r < e.mod_revision)
+    };
+    changes.extend(entries.into_iter().filter(stale).map(Change::Put));
+    changes.sort_by_key(Change::revision);
+    cache.apply(registry, changes);
+    for bucket in &cache.buckets {
+        bucket.write().forget(revision);
+    }
+    cache.applied.send_replace(revision.0);
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! The one door to the store: the meaning of objects.
+//!
+//! In: callers with an identity, objects and patches as JSON. Out: stored objects encoded once and shared, lists of a
+//! consistent snapshot, resumable watches, and [`beeline_api::ApiError`] in upstream's words.
+//! Refuses: HTTP, and any write that its kind's validation does not pass, whoever sends it.
+
+mod access;
+mod admission;
+mod allocation;
+mod bootstrap;
+mod bucket;
+mod cache;
+mod client;
+mod delete;
+mod list;
+mod object;
+mod options;
+mod patching;
+mod prepare;
+mod read;
+mod registry;
+mod scale;
+mod storing;
+mod subresources;
+mod watch;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use beeline_auth::Authorizer;
+pub use beeline_store::Revision;
+pub use client::{Api, Client, Kind};
+pub use object::{Deleted, EventKind, List, Object, WatchEvent};
+pub use options::{
+    Caller, DeleteOptions, FieldValidation, ListOptions, Options, Patch, Preconditions, Propagation, Subresource,
+    Target, VersionMatch, Warnings, WatchOptions, WriteOptions,
+};
+pub use registry::{OpenError, Registry};
+pub use watch::ObjectWatch;

@@ -1,0 +1,172 @@
+//! The registry itself: what it is made of, how it opens, and its methods, each a line that names who does the work.
+
+use std::sync::Arc;
+
+use beeline_api::{ApiError, KindInfo, Kinds};
+use beeline_kit::Tasks;
+use beeline_store::{Revision, Store, StoreError};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use crate::access;
+use crate::allocation::Allocations;
+use crate::cache::Cache;
+use crate::client::Client;
+use crate::object::{Deleted, List, Object};
+use crate::options::{Caller, DeleteOptions, ListOptions, Options, Patch, Target, WatchOptions, WriteOptions};
+use crate::watch::ObjectWatch;
+
+/// The door. Cheap to clone; all clones are one registry.
+#[derive(Clone)]
+pub struct Registry {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) options: Options,
+    pub(crate) cache: Cache,
+    pub(crate) allocations: Allocations,
+    pub(crate) tasks: Tasks,
+}
+
+/// Why a registry could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The first read failed.
+    #[error("load objects from the store")]
+    Load(#[source] StoreError),
+    /// An object does not parse: the store holds something a registry did not write.
+    #[error("decode stored object {key}: {why}")]
+    Decode {
+        /// Its key.
+        key: String,
+        /// The parser's words.
+        why: String,
+    },
+    /// A default object could not be written.
+    #[error("create {what}: {why}")]
+    Bootstrap {
+        /// Which.
+        what: String,
+        /// The refusal.
+        why: ApiError,
+    },
+}
+
+impl Registry {
+    /// Loads the cache, starts following the store, and sees to the objects every cluster has.
+    pub async fn open(store: Arc<dyn Store>, options: Options, tasks: &Tasks) -> Result<Registry, OpenError> {
+        let (cache, loaded) = Cache::load(&store, &options).await?;
+        let allocations = Allocations::rebuild(&options, cache.snapshot(&beeline_api::kinds::SERVICE, None).iter());
+        let registry = Registry { inner: Arc::new(Inner { store, options, cache, allocations, tasks: tasks.clone() }) };
+        crate::cache::follow(&registry, loaded, tasks);
+        crate::bootstrap::ensure(&registry).await?;
+        Ok(registry)
+    }
+
+    /// Creates an object, or a binding or eviction where the target says so.
+    pub async fn create(
+        &self,
+        caller: &Caller,
+        target: &Target,
+        body: Value,
+        o: &WriteOptions,
+    ) -> Result<Arc<Object>, ApiError> {
+        access::check(&*self.inner.options.authorizer, caller, "create", target)?;
+        match target.subresource {
+            None => crate::write::create(self, caller, target, body, o).await,
+            Some(sub) => crate::subresources::create(self, target, sub, body, o).await,
+        }
+    }
+
+    /// Replaces an object, its status or its scale.
+    pub async fn update(
+        &self,
+        caller: &Caller,
+        target: &Target,
+        body: Value,
+        o: &WriteOptions,
+    ) -> Result<Arc<Object>, ApiError> {
+        access::check(&*self.inner.options.authorizer, caller, "update", target)?;
+        crate::write::update(self, caller, target, body, o).await
+    }
+
+    /// Patches an object, its status or its scale; re-reads and retries where the patch names no version.
+    pub async fn patch(
+        &self,
+        caller: &Caller,
+        target: &Target,
+        patch: Patch,
+        o: &WriteOptions,
+    ) -> Result<Arc<Object>, ApiError> {
+        access::check(&*self.inner.options.authorizer, caller, "patch", target)?;
+        crate::patching::patch(self, caller, target, patch, o).await
+    }
+
+    /// Deletes an object, or begins to.
+    pub async fn delete(&self, caller: &Caller, target: &Target, o: &DeleteOptions) -> Result<Deleted, ApiError> {
+        access::check(&*self.inner.options.authorizer, caller, "delete", target)?;
+        crate::delete::delete(self, target, o).await
+    }
+
+    /// Deletes what a list with these selectors returns; gives back that list.
+    pub async fn delete_collection(
+        &self,
+        caller: &Caller,
+        target: &Target,
+        o: &DeleteOptions,
+        which: &ListOptions,
+    ) -> Result<List, ApiError> {
+        access::check(&*self.inner.options.authorizer, caller, "deletecollection", target)?;
+        crate::delete::delete_collection(self, target, o, which).await
+    }
+
+    /// The newest committed state of one object (or its scale).
+    pub async fn get(&self, caller: &Caller, target: &Target) -> Result<Arc<Object>, ApiError> {
+        access::check(&*self.inner.options.authorizer, caller, "get", target)?;
+        crate::read::get(self, target).await
+    }
+
+    /// One page of a consistent snapshot.
+    pub async fn list(&self, caller: &Caller, target: &Target, o: &ListOptions) -> Result<List, ApiError> {
+        access::check(&*self.inner.options.authorizer, caller, "list", target)?;
+        crate::list::list(self, target, o).await
+    }
+
+    /// Events from a revision on, or current objects first and then events.
+    pub async fn watch(&self, caller: &Caller, target: &Target, o: &WatchOptions) -> Result<ObjectWatch, ApiError> {
+        access::check(&*self.inner.options.authorizer, caller, "watch", target)?;
+        crate::watch::watch(self, target, o).await
+    }
+
+    /// A typed client with that identity.
+    pub fn client(&self, caller: Caller) -> Client {
+        Client::new(self.clone(), caller)
+    }
+
+    /// What the cache holds of a kind now, without waiting for writes in flight. For reconcilers.
+    pub fn snapshot(&self, kind: &'static KindInfo, namespace: Option<&str>) -> Vec<Arc<Object>> {
+        self.inner.cache.snapshot(kind, namespace)
+    }
+
+    /// One object as the cache has it now.
+    pub fn cached(&self, kind: &'static KindInfo, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
+        self.inner.cache.get(kind, namespace, name)
+    }
+
+    /// A nudge after every change of any of these kinds; changes between two waits merge into one.
+    pub fn changed(&self, kinds: &[&'static KindInfo]) -> Arc<Notify> {
+        self.inner.cache.changed(kinds)
+    }
+
+    /// Revision up to which the cache has followed the store.
+    pub fn revision(&self) -> Revision {
+        self.inner.cache.applied()
+    }
+
+    /// The kinds served.
+    pub fn kinds(&self) -> &'static Kinds {
+        Kinds::builtin()
+    }
+}

@@ -1,0 +1,108 @@
+//! `/scale`: one number of a workload, as an object of its own.
+
+use std::sync::Arc;
+
+use beeline_api::kinds::ScalePaths;
+use beeline_api::selectors::LabelSelector;
+use beeline_api::validate::invalid;
+use beeline_api::{ApiError, decode, patch as patches};
+use serde_json::{Value, json};
+
+use crate::object::Object;
+use crate::options::{Patch, Target, WriteOptions};
+use crate::prepare;
+use crate::registry::Registry;
+use crate::write::{self, CONFLICT_TRIES};
+
+/// The `Scale` of an object.
+pub(crate) fn of(target: &Target, object: &Object) -> Result<Arc<Object>, ApiError> {
+    let paths = paths(target)?;
+    let value = &object.value;
+    let number = |path: &str| value.pointer(path).and_then(Value::as_i64).unwrap_or(0);
+    let selector = value.pointer(paths.selector).and_then(LabelSelector::from_object).map(|s| s.to_text());
+    let meta = &value["metadata"];
+    let scale = json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1",
+        "metadata": {
+            "name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"],
+            "resourceVersion": meta["resourceVersion"], "creationTimestamp": meta["creationTimestamp"],
+        },
+        "spec": { "replicas": number(paths.spec_replicas) },
+        "status": { "replicas": number(paths.status_replicas), "selector": selector.unwrap_or_default() },
+    });
+    Ok(Arc::new(Object::transient(scale, object.revision)))
+}
+
+fn paths(target: &Target) -> Result<ScalePaths, ApiError> {
+    target.kind.scale.ok_or_else(ApiError::no_such_resource)
+}
+
+/// PUT of a `Scale`.
+pub(crate) async fn update(
+    registry: &Registry,
+    target: &Target,
+    mut body: Value,
+    o: &WriteOptions,
+) -> Result<Arc<Object>, ApiError> {
+    decode::expect(&mut body, "autoscaling/v1", "Scale")?;
+    change(registry, target, o, |_| Ok(body.clone())).await
+}
+
+/// PATCH of a `Scale`.
+pub(crate) async fn patch(
+    registry: &Registry,
+    target: &Target,
+    patch: &Patch,
+    o: &WriteOptions,
+) -> Result<Arc<Object>, ApiError> {
+    change(registry, target, o, |scale| match patch {
+        Patch::Json(p) => patches::json(scale, p),
+        Patch::Merge(p) | Patch::Strategic(p) | Patch::Apply(p) => patches::merge(scale, p),
+    })
+    .await
+}
+
+async fn change(
+    registry: &Registry,
+    target: &Target,
+    o: &WriteOptions,
+    make: impl Fn(Value) -> Result<Value, ApiError>,
+) -> Result<Arc<Object>, ApiError> {
+    let paths = paths(target)?;
+    let name = target.name.as_deref().unwrap_or_default();
+    for _ in 0..CONFLICT_TRIES {
+        let old = registry.newest(target.kind, target.namespace.as_deref(), name).await?;
+        let old = old.ok_or_else(|| ApiError::not_found(target.kind, name))?;
+        let before = of(target, &old)?;
+        let scale = make(before.value.clone())?;
+        prepare::preconditions(target.kind, &scale, &old)?;
+        let pinned = scale["metadata"]["resourceVersion"].is_string()
+            && scale["metadata"]["resourceVersion"] != before.value["metadata"]["resourceVersion"];
+        let replicas = replicas(&scale, name)?;
+        let mut new = old.value.clone();
+        if let Some(spec) = new.pointer_mut("/spec").and_then(Value::as_object_mut) {
+            spec.insert(paths.spec_replicas.trim_start_matches("/spec/").to_owned(), replicas);
+        }
+        let main = Target { subresource: None, ..target.clone() };
+        match write::replace(registry, &main, new, &old, o.dry_run).await {
+            Err(e) if e.is_conflict() && !pinned => {}
+            result => return of(target, &*result?),
+        }
+    }
+    Err(ApiError::modified(target.kind, name))
+}
+
+fn replicas(scale: &Value, name: &str) -> Result<Value, ApiError> {
+    let wanted = &scale["spec"]["replicas"];
+    match wanted.as_i64().or(wanted.is_null().then_some(0)) {
+        Some(n) if i32::try_from(n).is_ok_and(|n| n >= 0) => Ok(Value::from(n)),
+        Some(n) => {
+            let cause = invalid("spec.replicas", n, "must be greater than or equal to 0");
+            let message = format!("Scale.autoscaling \"{name}\" is invalid: {}: {}", cause.field, cause.message);
+            Err(ApiError::new(422, "Invalid", message).with_causes(vec![cause]))
+        }
+        None => Err(ApiError::bad_request(
+            "Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32",
+        )),
+    }
+}

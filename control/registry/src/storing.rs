@@ -1,0 +1,81 @@
+//! Putting values into the store, and what its refusals mean to a client.
+
+use std::sync::Arc;
+
+use beeline_api::{ApiError, KindInfo};
+use beeline_store::{Revision, StoreError};
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::object::Object;
+use crate::registry::Registry;
+
+/// Where a write goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) kind: &'static KindInfo,
+    pub(crate) key: &'a str,
+    pub(crate) name: &'a str,
+}
+
+/// Creates (`expected` None) or replaces; returns once the cache shows it.
+pub(crate) async fn put(
+    registry: &Registry,
+    place: Place<'_>,
+    mut value: Value,
+    expected: Option<Revision>,
+) -> Result<Arc<Object>, ApiError> {
+    let inner = &registry.inner;
+    if let Some(meta) = value["metadata"].as_object_mut() {
+        meta.remove("resourceVersion");
+    }
+    let bytes = Bytes::from(serde_json::to_vec(&value).map_err(ApiError::internal)?);
+    let slot = inner.cache.announce(&bytes, value);
+    let written = match expected {
+        None => inner.store.create(place.key, bytes.clone()).await,
+        Some(at) => inner.store.update(place.key, bytes.clone(), at).await,
+    };
+    let revision = written.map_err(|e| refusal(place, e))?;
+    inner.cache.reach(revision).await?;
+    match slot.take() {
+        Ok(object) => Ok(object),
+        Err(Some(value)) => Ok(Arc::new(Object::new(value, revision))),
+        Err(None) => {
+            let value = serde_json::from_slice(&bytes).map_err(ApiError::internal)?;
+            Ok(Arc::new(Object::new(value, revision)))
+        }
+    }
+}
+
+/// Removes; gives the last state with the revision of the removal.
+pub(crate) async fn remove(
+    registry: &Registry,
+    place: Place<'_>,
+    last: &Object,
+) -> Result<Arc<Object>, ApiError> {
+    let revision =
+        registry.inner.store.delete(place.key, last.revision).await.map_err(|e| refusal(place, e))?;
+    registry.inner.cache.reach(revision).await?;
+    Ok(Arc::new(Object::new(last.value.clone(), revision)))
+}
+
+/// A store's refusal in upstream's words.
+fn refusal(place: Place<'_>, error: StoreError) -> ApiError {
+    let Place { kind, name, .. } = place;
+    match error {
+        StoreError::Exists { .. } => ApiError::already_exists(kind, name),
+        StoreError::Conflict { .. } => ApiError::modified(kind, name),
+        StoreError::NotFound { .. } => ApiError::not_found(kind, name),
+        StoreError::TooLarge { size, limit, .. } => ApiError::new(
+            413,
+            "RequestEntityTooLarge",
+            format!("etcdserver: request is too large: the object has {size} bytes, the limit is {limit}"),
+        ),
+        StoreError::Full => ApiError::internal(
+            "etcdserver: mvcc: database space exceeded: free space on the data directory's file system; reads go on, and writes will as soon as there is room",
+        ),
+        StoreError::Failed { reason } => ApiError::internal(format!("the store has failed: {reason}")),
+        StoreError::Closed => ApiError::unavailable("the server is shutting down"),
+        StoreError::Compacted { at } => ApiError::expired(format!("history up to {at} has been compacted")),
+    }
+}

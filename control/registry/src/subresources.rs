@@ -1,0 +1,102 @@
+//! Creates under an object's name: binding a pod, evicting a pod.
+
+use std::sync::Arc;
+
+use beeline_api::kinds::POD;
+use beeline_api::{ApiError, decode, meta, time};
+use serde_json::{Value, json};
+
+use crate::delete;
+use crate::object::Object;
+use crate::options::{DeleteOptions, Subresource, Target, WriteOptions};
+use crate::registry::Registry;
+use crate::write::{self, CONFLICT_TRIES};
+
+/// POST to a subresource.
+pub(crate) async fn create(
+    registry: &Registry,
+    target: &Target,
+    sub: Subresource,
+    body: Value,
+    o: &WriteOptions,
+) -> Result<Arc<Object>, ApiError> {
+    match sub {
+        Subresource::Binding => bind(registry, target, body, o).await,
+        Subresource::Eviction => evict(registry, target, body, o).await,
+        Subresource::Status | Subresource::Scale | Subresource::Finalize => Err(ApiError::method_not_allowed()),
+    }
+}
+
+fn done(registry: &Registry) -> Arc<Object> {
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
+    Arc::new(Object::transient(status, registry.revision()))
+}
+
+/// Sets the node of a pod that has none.
+async fn bind(registry: &Registry, target: &Target, mut body: Value, o: &WriteOptions) -> Result<Arc<Object>, ApiError> {
+    decode::expect(&mut body, "v1", "Binding")?;
+    let name = target.name.as_deref().unwrap_or_default();
+    let node = body["target"]["name"].as_str().unwrap_or_default().to_owned();
+    let kind = body["target"]["kind"].as_str().unwrap_or_default();
+    if node.is_empty() || !matches!(kind, "" | "Node") {
+        return Err(ApiError::bad_request("a binding needs target.kind Node and target.name"));
+    }
+    let main = Target { subresource: Some(Subresource::Binding), ..target.clone() };
+    for _ in 0..CONFLICT_TRIES {
+        let old = registry.newest(&POD, target.namespace.as_deref(), name).await?;
+        let old = old.ok_or_else(|| ApiError::not_found(&POD, name))?;
+        let new = bound(registry, &old, &body, &node)?;
+        match write::replace(registry, &main, new, &old, o.dry_run).await {
+            Err(e) if e.is_conflict() => {}
+            result => return result.map(|_| done(registry)),
+        }
+    }
+    Err(ApiError::modified(&POD, name))
+}
+
+fn bound(registry: &Registry, old: &Object, body: &Value, node: &str) -> Result<Value, ApiError> {
+    let refuse = |why: String| Err(ApiError::conflict(&POD, old.name(), &why));
+    let uid = meta::uid(body);
+    if !uid.is_empty() && uid != old.uid() {
+        let have = old.uid();
+        return refuse(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {have}"));
+    }
+    if old.deleting() {
+        return refuse(format!("pod {} is being deleted, cannot be assigned to a host", old.name()));
+    }
+    let current = meta::text(&old.value["spec"], "nodeName");
+    if !current.is_empty() {
+        return refuse(format!("pod {} is already assigned to node \"{current}\"", old.name()));
+    }
+    if !meta::list(&old.value["spec"], "schedulingGates").is_empty() {
+        return refuse(format!("pod {} has non-empty .spec.schedulingGates", old.name()));
+    }
+    let mut new = old.value.clone();
+    new["spec"]["nodeName"] = Value::from(node);
+    let scheduled = json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null,
+        "lastTransitionTime": time::format(registry.now()),
+    });
+    let mut scheduled = scheduled;
+    decode::drop_nulls(&mut scheduled);
+    let conditions = meta::map(&mut new, "status").entry("conditions").or_insert_with(|| json!([]));
+    if let Some(all) = conditions.as_array_mut() {
+        all.retain(|c| c["type"] != "PodScheduled");
+        all.push(scheduled);
+    }
+    Ok(new)
+}
+
+/// Deletes a pod the polite way. There are no disruption budgets yet, so it is always allowed.
+async fn evict(registry: &Registry, target: &Target, mut body: Value, o: &WriteOptions) -> Result<Arc<Object>, ApiError> {
+    decode::expect(&mut body, "policy/v1", "Eviction")?;
+    let wanted = &body["deleteOptions"];
+    let options = DeleteOptions {
+        dry_run: o.dry_run,
+        grace_period_seconds: wanted["gracePeriodSeconds"].as_i64(),
+        ..DeleteOptions::default()
+    };
+    let pod = Target { subresource: None, ..target.clone() };
+    delete::delete(registry, &pod, &options).await?;
+    Ok(done(registry))
+}
