@@ -106,6 +106,7 @@ fn merge_list(
     if patch.iter().any(|p| p[DIRECTIVE] == "replace") {
         return Ok(patch.iter().filter(|p| p.get(DIRECTIVE).is_none()).cloned().map(clean).collect());
     }
+    let before: Vec<Value> = current.iter().map(|c| c[key].clone()).collect();
     for item in patch {
         let Some(map) = item.as_object() else {
             return Err(bad("expected a list of objects"));
@@ -122,38 +123,47 @@ fn merge_list(
             (None, None) => {}
         }
     }
-    if let Some(order) = order.and_then(Value::as_array) {
-        sort_by_order(&mut current, |item| order.iter().position(|o| o[key] == item[key]));
-    }
-    Ok(current)
+    let order = order.and_then(Value::as_array).map_or(patch, Vec::as_slice);
+    let place = |item: &Value| order.iter().position(|o| o[key] == item[key]);
+    Ok(arrange(current, place, |item| before.iter().position(|b| *b == item[key])))
 }
 
 fn merge_set(mut current: Vec<Value>, patch: &[Value], order: Option<&Value>) -> Vec<Value> {
+    let before = current.clone();
     for item in patch {
         if !current.contains(item) {
             current.push(item.clone());
         }
     }
-    if let Some(order) = order.and_then(Value::as_array) {
-        sort_by_order(&mut current, |item| order.iter().position(|o| o == item));
-    }
-    current
+    let order = order.and_then(Value::as_array).map_or(patch, Vec::as_slice);
+    let place = |item: &Value| order.iter().position(|o| o == item);
+    arrange(current, place, |item| before.iter().position(|b| b == item))
 }
 
-/// Puts the named items into the named order; the others stay right after the item they followed.
-fn sort_by_order(items: &mut Vec<Value>, place: impl Fn(&Value) -> Option<usize>) {
-    let mut named: Vec<(usize, Vec<Value>)> = Vec::new();
-    let mut head = Vec::new();
-    for item in items.drain(..) {
-        match (place(&item), named.last_mut()) {
-            (Some(at), _) => named.push((at, vec![item])),
-            (None, Some((_, group))) => group.push(item),
-            (None, None) => head.push(item),
-        }
+/// Upstream's order: the items that the patch names in the patch's order, the others in the order they had. Between one
+/// of each, the order before decides if both were there before, and the patch's item goes first if not.
+fn arrange(
+    items: Vec<Value>,
+    place: impl Fn(&Value) -> Option<usize>,
+    before: impl Fn(&Value) -> Option<usize>,
+) -> Vec<Value> {
+    let size = items.len();
+    let (mut named, others): (Vec<Value>, Vec<Value>) = items.into_iter().partition(|item| place(item).is_some());
+    named.sort_by_key(&place);
+    let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
+    let mut arranged = Vec::with_capacity(size);
+    loop {
+        let other_first = match (named.peek(), others.peek()) {
+            (None, None) => return arranged,
+            (Some(_), None) => false,
+            (None, Some(_)) => true,
+            (Some(named), Some(other)) => match (before(other), before(named)) {
+                (Some(other), Some(named)) => other < named,
+                _ => false,
+            },
+        };
+        arranged.extend(if other_first { others.next() } else { named.next() });
     }
-    named.sort_by_key(|(at, _)| *at);
-    items.extend(head);
-    items.extend(named.into_iter().flat_map(|(_, group)| group));
 }
 
 /// `$setElementOrder` may come without a patch of the list itself.
@@ -166,9 +176,15 @@ fn order_untouched_lists(current: &mut Map<String, Value>, patch: &Map<String, V
         let (Some(Value::Array(items)), Some(order)) = (current.get_mut(field), order.as_array()) else { continue };
         match schema.rule(field) {
             Some(Rule::List { key, .. } | Rule::PatchList { key, .. }) => {
-                sort_by_order(items, |item| order.iter().position(|o| o[key] == item[key]));
+                let before: Vec<Value> = items.iter().map(|i| i[key].clone()).collect();
+                let place = |item: &Value| order.iter().position(|o| o[key] == item[key]);
+                *items = arrange(std::mem::take(items), place, |i| before.iter().position(|b| *b == i[key]));
             }
-            _ => sort_by_order(items, |item| order.iter().position(|o| o == item)),
+            _ => {
+                let before = items.clone();
+                let place = |item: &Value| order.iter().position(|o| o == item);
+                *items = arrange(std::mem::take(items), place, |item| before.iter().position(|b| b == item));
+            }
         }
     }
 }
