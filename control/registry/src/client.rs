@@ -143,7 +143,7 @@ impl<K: Kind> Api<K> {
     /// Replaces its status.
     pub async fn update_status(&self, object: &K) -> Result<Arc<K>, ApiError> {
         let value = self.encode(object)?;
-        let target = self.target_of(&value).at(Subresource::Status);
+        let target = self.target_of(&value).sub(Subresource::Status);
         self.client.registry.update(&self.client.caller, &target, value, &WriteOptions::default()).await?.typed()
     }
 
@@ -154,7 +154,7 @@ impl<K: Kind> Api<K> {
 
     /// RFC 7386 patch of the status: `{"status": {...}}`.
     pub async fn patch_status(&self, namespace: Option<&str>, name: &str, patch: Value) -> Result<Arc<K>, ApiError> {
-        self.patch(self.target(namespace, name).at(Subresource::Status), Patch::Merge(patch)).await
+        self.patch(self.target(namespace, name).sub(Subresource::Status), Patch::Merge(patch)).await
     }
 
     async fn patch(&self, target: Target, patch: Patch) -> Result<Arc<K>, ApiError> {
@@ -177,14 +177,14 @@ impl<K: Kind> Api<K> {
 
     /// Sets `spec.replicas` through `/scale`.
     pub async fn scale(&self, namespace: Option<&str>, name: &str, replicas: i32) -> Result<(), ApiError> {
-        let target = self.target(namespace, name).at(Subresource::Scale);
+        let target = self.target(namespace, name).sub(Subresource::Scale);
         let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
         self.client.registry.patch(&self.client.caller, &target, patch, &WriteOptions::default()).await.map(drop)
     }
 
     /// Binds a pod to a node. 409 if it is bound already.
     pub async fn bind(&self, namespace: &str, pod: &str, node: &str) -> Result<(), ApiError> {
-        let target = self.target(Some(namespace), pod).at(Subresource::Binding);
+        let target = self.target(Some(namespace), pod).sub(Subresource::Binding);
         let body = json!({
             "apiVersion": "v1", "kind": "Binding", "metadata": { "name": pod, "namespace": namespace },
             "target": { "apiVersion": "v1", "kind": "Node", "name": node },

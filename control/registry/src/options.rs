@@ -154,7 +154,8 @@ impl Target {
 
     /// The same object's part.
     #[must_use]
-    pub fn at(mut self, subresource: Subresource) -> Self {
+    #[expect(clippy::should_implement_trait, reason = "nobody subtracts targets")]
+    pub fn sub(mut self, subresource: Subresource) -> Self {
         self.subresource = Some(subresource);
         self
     }

@@ -29,7 +29,7 @@ impl Bench {
 
     async fn with(options: Options) -> Self {
         let tasks = Tasks::new();
-        let registry = Registry::open(Memory::shared(), options, &tasks).await.unwrap();
+        let registry = Registry::open(Arc::new(Memory::new()), options, &tasks).await.unwrap();
         Self { registry, caller: Caller::system("test"), _tasks: tasks }
     }
 
@@ -97,7 +97,7 @@ async fn opens_with_what_every_cluster_has() {
 
 #[tokio::test]
 async fn survives_reopening() {
-    let store = Memory::shared();
+    let store = Arc::new(Memory::new());
     let tasks = Tasks::new();
     let caller = Caller::system("test");
     let first = Registry::open(store.clone(), Options::default(), &tasks).await.unwrap();

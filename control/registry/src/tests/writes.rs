@@ -73,14 +73,14 @@ async fn status_and_spec_are_written_apart() {
     body["status"] = json!({ "replicas": 7 });
     let made = bench.create(&DEPLOYMENT, body).await.unwrap();
     assert_eq!(made.value["status"]["replicas"], Value::Null);
-    let status = target.clone().at(Subresource::Status);
+    let status = target.clone().sub(Subresource::Status);
     let patch = json!({ "status": { "replicas": 1, "observedGeneration": 1 }, "spec": { "replicas": 9 } });
     let after = bench.merge(&status, patch).await.unwrap();
     assert_eq!((&after.value["status"]["replicas"], &after.value["spec"]["replicas"]), (&json!(1), &json!(1)));
     assert_eq!(after.value["metadata"]["generation"], 1);
     let after = bench.merge(&target, json!({ "status": null, "spec": { "replicas": 2 } })).await.unwrap();
     assert_eq!((&after.value["status"]["replicas"], &after.value["metadata"]["generation"]), (&json!(1), &json!(2)));
-    let scale = target.clone().at(Subresource::Scale);
+    let scale = target.clone().sub(Subresource::Scale);
     let scaled = bench.merge(&scale, json!({ "spec": { "replicas": 4 } })).await.unwrap();
     assert_eq!((&scaled.value["kind"], &scaled.value["spec"]["replicas"], &scaled.value["status"]["selector"]), (&json!("Scale"), &json!(4), &json!("app=d")));
     let immutable = bench.merge(&target, json!({ "spec": { "selector": { "matchLabels": { "app": "e" } }, "template": { "metadata": { "labels": { "app": "e" } } } } })).await.unwrap_err();
@@ -139,7 +139,7 @@ async fn namespaces_end_through_finalize() {
     assert!(refused.message.contains("because it is being terminated"), "{refused}");
     let mut body = pending.object().value.clone();
     body["spec"] = json!({});
-    bench.update(&target.clone().at(Subresource::Finalize), body).await.unwrap();
+    bench.update(&target.clone().sub(Subresource::Finalize), body).await.unwrap();
     assert_eq!(bench.get(&target).await.unwrap_err().code, 404);
     let kept = bench.delete(&Target::object(&NAMESPACE, None, "default"), DeleteOptions::default()).await.unwrap_err();
     assert_eq!((kept.code, kept.message.as_str()), (403, "namespaces \"default\" is forbidden: this namespace may not be deleted"));
