@@ -29,6 +29,8 @@ use crate::{
 pub struct Compiler {
     /// What the last update saw; `None` right after adoption.
     seen: Option<(Snapshot, Facts)>,
+    /// Facts that were put in place before the first snapshot.
+    placed: Facts,
     entries: Entries,
     ports: BTreeMap<PortKey, Port>,
     owners: BTreeMap<ServiceId, PortKey>,
@@ -90,8 +92,28 @@ impl Compiler {
         plan
     }
 
+    /// The writes for facts that changed alone. Before the first whole snapshot they concern only this node's own
+    /// addresses and namespaces, so that a pod can start while control is away; nothing else is looked at.
+    pub fn place(&mut self, facts: &Facts) -> Plan {
+        if let Some((snapshot, _)) = self.seen.clone() {
+            return self.update(&snapshot, facts);
+        }
+        let touched = Touched::own_only(&self.placed, facts);
+        self.placed = facts.clone();
+        let unknown = Snapshot::default();
+        let places = Places { snapshot: &unknown, facts, nodes_at: &self.nodes_at };
+        let mut plan = Plan::default();
+        self.plan_places(&places, &touched, &mut plan);
+        plan.apply_to(&mut self.entries);
+        plan
+    }
+
     /// Backends that are in no slot any more and stay only until their connections have ended.
+    /// None before the first snapshot: what is adopted is in use until control has said otherwise.
     pub fn draining(&self) -> Vec<BackendId> {
+        if self.seen.is_none() {
+            return Vec::new();
+        }
         self.backends.idle(&self.entries)
     }
 

@@ -58,6 +58,14 @@ impl Touched {
         touched
     }
 
+    /// What this node's own facts concern, before and after.
+    pub(super) fn own_only(old: &Facts, new: &Facts) -> Self {
+        let mut touched = Self::default();
+        touched.own(old);
+        touched.own(new);
+        touched
+    }
+
     fn services(&mut self, old: &Snapshot, new: &Snapshot) {
         for difference in old.services.differences(&new.services) {
             let (Difference::Added(name, _)

@@ -9,7 +9,7 @@ use beeline_tables::{
     Writer,
 };
 
-use crate::{Attached, Compiler, Entries, Facts};
+use crate::{Attached, Compiler, Entries, Facts, Plan};
 
 struct World {
     writer: Writer,
@@ -63,6 +63,7 @@ impl World {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["update"] => return self.update(),
+            ["place"] => return shown(&self.compiler.place(&self.facts)),
             ["entries"] => return self.compiler.entries().to_string(),
             ["drained"] => {
                 let idle = self.compiler.draining();
@@ -70,6 +71,7 @@ impl World {
             }
             ["restart"] => {
                 self.compiler = Compiler::adopt(self.compiler.entries().clone());
+                self.facts.attached = Facts::attached_in(self.compiler.entries());
             }
             ["host", address, cookie] => {
                 self.facts.host_addresses.insert(parse(address));
@@ -90,7 +92,7 @@ impl World {
         self.writer.apply(Epoch(self.epoch), changes);
         let plan = self.compiler.update(&self.reader.snapshot(), &self.facts);
         assert_eq!(plan.epoch, Epoch(self.epoch));
-        if plan.writes() == 0 { "nothing\n".to_owned() } else { plan.to_string() }
+        shown(&plan)
     }
 
     fn attach(&mut self, address: &str, link: &str, cookie: &str) {
@@ -104,6 +106,10 @@ impl World {
         };
         self.facts.attached.insert(parse(address), attached);
     }
+}
+
+fn shown(plan: &Plan) -> String {
+    if plan.writes() == 0 { "nothing\n".to_owned() } else { plan.to_string() }
 }
 
 fn change(words: &[&str]) -> Change {

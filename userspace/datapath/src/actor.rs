@@ -1,0 +1,191 @@
+//! The one task that touches the maps. Others hold a handle and ask.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use beeline_abi::DropCount;
+use beeline_kit::{Backoff, CancellationToken, Tasks};
+use beeline_tables::{Epoch, Reader, Snapshot};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    Config, DatapathError, EndpointAttach, EventBatch, Feature, Held, InForce,
+    events, features,
+    features::require,
+    kernel::Kernel,
+    logs, programs,
+};
+
+/// Requests that may wait; more make the askers wait.
+const QUEUE: usize = 64;
+/// How often backends that left are looked at.
+const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
+
+type Work = Box<dyn FnOnce(&mut Kernel) + Send>;
+
+/// A handle on the running datapath. Clones share it. Dropping all of them leaves the programs in force.
+#[derive(Clone, Debug)]
+pub struct Datapath {
+    work: mpsc::Sender<Work>,
+    in_force: Arc<watch::Sender<InForce>>,
+    features: Arc<Vec<Feature>>,
+}
+
+impl Datapath {
+    /// Checks what is needed, loads or adopts, and serves until `tasks` stop. Must be called in the network namespace
+    /// in which the pods' host-side links are.
+    pub async fn start(config: Config, tasks: &Tasks) -> Result<Self, DatapathError> {
+        let features = features(&config);
+        require(&features)?;
+        if !programs::embedded() {
+            return Err(DatapathError::NoObject);
+        }
+        let mut kernel = Kernel::open(&config)?;
+        logs::forward(&mut kernel.programs.ebpf, tasks);
+        let epoch = Epoch(kernel.maps().config()?.epoch.0);
+        let (work, queue) = mpsc::channel(QUEUE);
+        tasks.spawn("datapath", serve(kernel, queue, tasks.token()));
+        let in_force = InForce { epoch, ..InForce::default() };
+        Ok(Self { work, in_force: Arc::new(watch::Sender::new(in_force)), features: Arc::new(features) })
+    }
+
+    /// What of the kernel is used, and what is missing.
+    pub fn features(&self) -> &[Feature] {
+        &self.features
+    }
+
+    /// The newest intent in force; after a start, what the adopted maps hold. Waits are cancel safe.
+    pub fn in_force(&self) -> watch::Receiver<InForce> {
+        self.in_force.subscribe()
+    }
+
+    /// Follows the tables in a task of its own until `tasks` stop: every complete snapshot comes into force, or the
+    /// newest of several. Failures are logged and tried again.
+    pub fn follow(&self, reader: Reader, tasks: &Tasks) {
+        let token = tasks.token();
+        let this = self.clone();
+        tasks.spawn("datapath-follow", async move {
+            let _ = token.run_until_cancelled(follow(this, reader)).await;
+        });
+    }
+
+    /// Brings one snapshot into force.
+    pub async fn reconcile(&self, snapshot: Arc<Snapshot>) -> Result<InForce, DatapathError> {
+        let in_force = self.ask(move |kernel| kernel.reconcile(&snapshot)).await??;
+        self.in_force.send_replace(in_force);
+        Ok(in_force)
+    }
+
+    /// Puts a pod in the maps and our programs on its link. Again with the same link is harmless and is what an agent
+    /// does after a restart.
+    pub async fn attach_endpoint(&self, endpoint: EndpointAttach) -> Result<(), DatapathError> {
+        self.ask(move |kernel| kernel.attach(&endpoint)).await?
+    }
+
+    /// Takes our programs off a link and the pod behind it out of the maps.
+    pub async fn detach_endpoint(&self, ifindex: u32) -> Result<(), DatapathError> {
+        self.ask(move |kernel| kernel.detach(ifindex)).await?
+    }
+
+    /// Detaches all but these links. Until this is said, a restart keeps every pod that it found in the maps.
+    pub async fn retain_endpoints(&self, ifindexes: BTreeSet<u32>) -> Result<(), DatapathError> {
+        self.ask(move |kernel| kernel.retain(&ifindexes)).await?
+    }
+
+    /// What the kernel holds, read from the maps now.
+    pub async fn services(&self) -> Result<Held, DatapathError> {
+        self.ask(|kernel| kernel.held()).await?
+    }
+
+    /// The kernel's counters by name, summed over CPUs.
+    pub async fn counters(&self) -> Result<BTreeMap<&'static str, u64>, DatapathError> {
+        self.ask(|kernel| kernel.maps().counters()).await?
+    }
+
+    /// Drops by reason, summed over CPUs.
+    pub async fn drops(&self) -> Result<BTreeMap<&'static str, DropCount>, DatapathError> {
+        self.ask(|kernel| kernel.maps().drops()).await?
+    }
+
+    /// Events as they come; once. A slow receiver fills the ring, and the kernel counts what it then loses.
+    pub async fn events(&self, tasks: &Tasks) -> Result<mpsc::Receiver<EventBatch>, DatapathError> {
+        let ring = self.ask(Kernel::take_events).await?.ok_or(DatapathError::EventsTaken)?;
+        events::read(ring, tasks)
+    }
+
+    /// Removes backends that nobody is connected to any more, now; it is also done every few seconds.
+    pub async fn collect(&self) -> Result<(), DatapathError> {
+        self.ask(|kernel| kernel.collect(Instant::now())).await?
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Kernel) -> T + Send + 'static,
+    ) -> Result<T, DatapathError> {
+        let (reply, answer) = oneshot::channel();
+        let work: Work = Box::new(move |kernel| {
+            // Nobody waits any more: the work is done all the same.
+            let _ = reply.send(question(kernel));
+        });
+        self.work.send(work).await.map_err(|_| DatapathError::Stopped)?;
+        answer.await.map_err(|_| DatapathError::Stopped)
+    }
+}
+
+async fn serve(mut kernel: Kernel, mut queue: mpsc::Receiver<Work>, token: CancellationToken) {
+    let mut collect = tokio::time::interval(COLLECT_INTERVAL);
+    collect.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = token.cancelled() => return,
+            work = queue.recv() => match work {
+                Some(work) => work(&mut kernel),
+                None => return,
+            },
+            _ = collect.tick() => {
+                if let Err(error) = kernel.collect(Instant::now()) {
+                    tracing::warn!(%error, "could not remove backends that left");
+                }
+            }
+        }
+    }
+}
+
+async fn follow(datapath: Datapath, mut reader: Reader) {
+    let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+    let mut snapshot = reader.snapshot();
+    loop {
+        let failed = match step(&datapath, &snapshot).await {
+            Ok(()) => false,
+            Err(DatapathError::Stopped) => return,
+            Err(error) => {
+                tracing::error!(%error, epoch = snapshot.epoch.0, "could not bring intent into force");
+                true
+            }
+        };
+        let wait = if failed { backoff.next() } else { Duration::MAX };
+        if !failed {
+            backoff.reset();
+        }
+        // A failed snapshot is tried again, or the one that came meanwhile.
+        match tokio::time::timeout(wait, reader.changed()).await {
+            Ok(Some(newer)) => snapshot = newer,
+            Ok(None) => return,
+            Err(_) => {}
+        }
+    }
+}
+
+async fn step(datapath: &Datapath, snapshot: &Arc<Snapshot>) -> Result<(), DatapathError> {
+    if !snapshot.complete {
+        return Ok(());
+    }
+    let in_force = datapath.reconcile(Arc::clone(snapshot)).await?;
+    let took_us = u64::try_from(in_force.took.as_micros()).unwrap_or(u64::MAX);
+    tracing::debug!(epoch = in_force.epoch.0, writes = in_force.writes, took_us, "intent in force");
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! What the datapath needs of this kernel and its set-up, asked, not assumed.
+
+use std::{fs, path::Path};
+
+use aya::{
+    maps::MapType,
+    programs::{SchedClassifier, TcAttachType},
+    sys::is_map_supported,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Config, DatapathError, pins};
+
+/// The oldest kernel that is supported.
+const KERNEL_MIN: (u32, u32) = (5, 15);
+
+/// Whether something is there and used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// There, and used.
+    Used,
+    /// Not there.
+    Missing,
+    /// Not used on this machine, there or not.
+    NotNeeded,
+}
+
+/// Something that the kernel or its set-up offers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feature {
+    /// What.
+    pub name: String,
+    /// Whether it is there and used.
+    pub state: State,
+    /// What was found.
+    pub why: String,
+    /// What to do where it is missing; else empty.
+    pub remedy: String,
+    /// Nothing works without it.
+    pub required: bool,
+}
+
+/// Everything that matters, found by asking the kernel. Loads and changes nothing that stays.
+pub fn features(config: &Config) -> Vec<Feature> {
+    vec![kernel(), privilege(), bpffs(&config.bpf_root), cgroup(&config.cgroup_root), ring(), tcx(), btf(), jit()]
+}
+
+/// The first required feature that is missing, as an error.
+pub(crate) fn require(features: &[Feature]) -> Result<(), DatapathError> {
+    match features.iter().find(|f| f.required && f.state == State::Missing) {
+        Some(feature) if feature.name == PRIVILEGE => Err(DatapathError::Privilege),
+        Some(feature) => Err(DatapathError::Missing(Box::new(feature.clone()))),
+        None => Ok(()),
+    }
+}
+
+const PRIVILEGE: &str = "privilege";
+
+fn feature(name: &str, required: bool, found: Result<String, String>, remedy: &str) -> Feature {
+    let (state, why, remedy) = match found {
+        Ok(why) => (State::Used, why, ""),
+        Err(why) => (State::Missing, why, remedy),
+    };
+    Feature { name: name.to_owned(), state, why, remedy: remedy.to_owned(), required }
+}
+
+fn read(path: &str) -> Result<String, String> {
+    fs::read_to_string(path).map(|text| text.trim().to_owned()).map_err(|error| format!("{path}: {error}"))
+}
+
+fn kernel() -> Feature {
+    let found = read("/proc/sys/kernel/osrelease").and_then(|release| match version(&release) {
+        Some(version) if version >= KERNEL_MIN => Ok(format!("Linux {release}")),
+        _ => Err(format!("this is Linux {release}, the oldest supported is {}.{}", KERNEL_MIN.0, KERNEL_MIN.1)),
+    });
+    feature("kernel", true, found, "Boot a newer kernel")
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF.
+const CAPABILITIES: [u32; 3] = [12, 21, 39];
+
+fn privilege() -> Feature {
+    let found = read("/proc/self/status").and_then(|status| {
+        let effective = status
+            .lines()
+            .find_map(|line| line.strip_prefix("CapEff:"))
+            .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+            .unwrap_or(0);
+        if CAPABILITIES.iter().all(|bit| effective >> bit & 1 == 1) {
+            Ok("may load programs".to_owned())
+        } else {
+            Err(format!("the effective capabilities are {effective:#x}"))
+        }
+    });
+    feature(PRIVILEGE, true, found, "Run as root")
+}
+
+fn bpffs(root: &Path) -> Feature {
+    let found = match pins::mount_point(root) {
+        Ok(None) => Ok(format!("{} is a bpffs", root.display())),
+        Ok(Some(place)) => Ok(format!("will be mounted on {}", place.display())),
+        Err(error) => Err(error.to_string()),
+    };
+    let remedy = "Mount one (mount -t bpf bpffs /sys/fs/bpf) or name it with --bpf-root";
+    feature("bpffs", true, found, remedy)
+}
+
+fn cgroup(root: &Path) -> Feature {
+    let found = match beeline_sys::fs::is_cgroup2(root) {
+        Ok(true) => Ok(format!("{} is in a cgroup v2 mount", root.display())),
+        Ok(false) => Err(format!("{} is not in a cgroup v2 mount", root.display())),
+        Err(error) => Err(error.to_string()),
+    };
+    let remedy = "Mount one (mount -t cgroup2 cgroup2 DIR) and name it with --cgroup-root";
+    feature("cgroup v2", true, found, remedy)
+}
+
+fn ring() -> Feature {
+    let found = match is_map_supported(MapType::RingBuf) {
+        Ok(true) => Ok("carries events".to_owned()),
+        Ok(false) => Err("the kernel has no BPF ring buffer".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    feature("ring buffer", true, found, "Boot a kernel of 5.8 or later with CONFIG_BPF_SYSCALL=y")
+}
+
+/// Asks what is attached to the loopback device: kernels without tcx do not know the question.
+fn tcx() -> Feature {
+    let found = match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
+        Ok(_) => Ok("programs sit on pod links".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    feature("tcx", true, found, "Boot a kernel of 6.6 or later; clsact for older ones is not there yet")
+}
+
+fn btf() -> Feature {
+    let path = "/sys/kernel/btf/vmlinux";
+    let (state, why) = match fs::metadata(path) {
+        Ok(_) => (State::NotNeeded, "there; the programs use no kernel types yet"),
+        Err(_) => (State::NotNeeded, "not there; the programs use no kernel types yet"),
+    };
+    Feature {
+        name: "kernel type information".into(),
+        state,
+        why: why.into(),
+        remedy: String::new(),
+        required: false,
+    }
+}
+
+fn jit() -> Feature {
+    let found = match read("/proc/sys/net/core/bpf_jit_enable").as_deref() {
+        Ok("0") => Err("programs are interpreted".to_owned()),
+        Ok(_) => Ok("programs run as machine code".to_owned()),
+        Err(error) => Err(error.to_owned()),
+    };
+    feature("BPF JIT", false, found, "sysctl net.core.bpf_jit_enable=1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_read() {
+        assert_eq!(version("6.18.44-fc"), Some((6, 18)));
+        assert_eq!(version("5.15-rc1"), Some((5, 15)));
+        assert_eq!(version("x"), None);
+    }
+
+    #[test]
+    fn a_cgroup_that_is_none_is_named_with_the_remedy() {
+        let found = cgroup(Path::new("/proc"));
+        assert_eq!(found.state, State::Missing);
+        let error = require(&[found]).unwrap_err().to_string();
+        assert!(error.starts_with("cgroup v2 is missing: /proc is not in a cgroup v2 mount."), "{error}");
+        assert!(error.contains("--cgroup-root"), "{error}");
+    }
+
+    #[test]
+    fn without_privilege_the_error_says_what_is_needed() {
+        let missing = feature(PRIVILEGE, true, Err("none".into()), "");
+        assert!(require(&[missing]).unwrap_err().to_string().contains("needs root"));
+    }
+}

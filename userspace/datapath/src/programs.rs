@@ -1,0 +1,196 @@
+//! The programs: embedded, loaded over pinned maps, put into links that outlive us.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd as _, BorrowedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::Path,
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::MapInfo,
+    programs::{Program, ProgramError},
+};
+use beeline_abi::maps;
+
+use crate::{
+    DatapathError,
+    bpf::{self, AttachType, Target},
+    error::At as _,
+    pins::{self, Pins},
+};
+
+/// Programs that hang on the cgroup.
+const SOCKETS: [(&str, AttachType); 6] = [
+    ("connect4", AttachType::Connect4),
+    ("sendmsg4", AttachType::Sendmsg4),
+    ("recvmsg4", AttachType::Recvmsg4),
+    ("getpeername4", AttachType::Getpeername4),
+    ("sock_release", AttachType::SockRelease),
+    ("sock_ops", AttachType::SockOps),
+];
+
+/// Programs that hang on the host-side link of every pod. What leaves the pod comes in there.
+pub(crate) const LINKS: [(&str, AttachType); 2] =
+    [("from_pod", AttachType::TcxIngress), ("to_pod", AttachType::TcxEgress)];
+
+#[cfg(has_object)]
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/beeline.o"));
+#[cfg(not(has_object))]
+static OBJECT: &[u8] = &[];
+
+/// True when this build can load programs at all.
+pub(crate) fn embedded() -> bool {
+    !OBJECT.is_empty()
+}
+
+/// The loaded programs.
+pub(crate) struct Programs {
+    pub(crate) ebpf: Ebpf,
+}
+
+impl Programs {
+    /// Loads the object; maps that are pinned are used, others are created and pinned.
+    pub(crate) fn load(pins: &Pins) -> Result<Self, DatapathError> {
+        if !embedded() {
+            return Err(DatapathError::NoObject);
+        }
+        let mut loader = EbpfLoader::new();
+        for name in maps::PINNED {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        let ebpf = loader.load(OBJECT).map_err(|error| DatapathError::Load(Box::new(error)))?;
+        let mut programs = Self { ebpf };
+        for (name, _) in SOCKETS.into_iter().chain(LINKS) {
+            programs.verify(name)?;
+        }
+        programs.check_maps(pins)?;
+        Ok(programs)
+    }
+
+    /// Hands one program to the verifier.
+    fn verify(&mut self, name: &'static str) -> Result<(), DatapathError> {
+        let loaded = match self.ebpf.program_mut(name) {
+            Some(Program::CgroupSockAddr(program)) => program.load(),
+            Some(Program::CgroupSock(program)) => program.load(),
+            Some(Program::SockOps(program)) => program.load(),
+            Some(Program::SchedClassifier(program)) => program.load(),
+            _ => return Err(DatapathError::NoProgram(name)),
+        };
+        loaded.map_err(|source| failed(name, source))
+    }
+
+    /// Every program must use the pinned maps: one with fresh maps of its own would forward on and orphan every
+    /// connection, silently.
+    fn check_maps(&self, pins: &Pins) -> Result<(), DatapathError> {
+        let pinned: BTreeMap<&str, u32> = maps::PINNED
+            .iter()
+            .filter_map(|name| Some((*name, MapInfo::from_pin(pins.map(name)).ok()?.id())))
+            .collect();
+        for (name, _) in SOCKETS.into_iter().chain(LINKS) {
+            for (map, id) in self.used_by(name)? {
+                if pinned.get(map.as_str()).is_some_and(|wanted| *wanted != id) {
+                    return Err(DatapathError::Orphaned { program: name, map });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Names and ids of the maps that a program uses.
+    fn used_by(&self, name: &'static str) -> Result<Vec<(String, u32)>, DatapathError> {
+        let program = self.ebpf.program(name).ok_or(DatapathError::NoProgram(name))?;
+        let info = program.info().map_err(|source| failed(name, source))?;
+        let ids = info.map_ids().map_err(|source| failed(name, source))?.unwrap_or_default();
+        let named = |id| Some((MapInfo::from_id(id).ok()?.name_as_str()?.to_owned(), id));
+        Ok(ids.into_iter().filter_map(named).collect())
+    }
+
+    fn fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, DatapathError> {
+        let program = self.ebpf.program(name).ok_or(DatapathError::NoProgram(name))?;
+        Ok(program.fd().map_err(|source| failed(name, source))?.as_fd())
+    }
+
+    /// Puts the socket programs on the cgroup, in place of those that an earlier process left there.
+    pub(crate) fn attach_cgroup(&self, pins: &Pins, cgroup: &Path) -> Result<(), DatapathError> {
+        let directory = File::open(cgroup).at("open cgroup", cgroup)?;
+        // The inode is the cgroup's id: links of another cgroup have other names and are removed below.
+        let id = directory.metadata().at("look at cgroup", cgroup)?.ino();
+        let name_of = |program: &str| format!("{program}-{id}");
+        for (program, kind) in SOCKETS {
+            let target = Target::Cgroup(directory.as_fd());
+            self.ensure(program, kind, &target, &pins.link(&name_of(program)))
+                .map_err(|source| attach(program, &cgroup.display(), source))?;
+        }
+        for name in pins.link_names()? {
+            let ours = SOCKETS.iter().find(|(program, _)| name.starts_with(&format!("{program}-")));
+            if let Some((program, _)) = ours
+                && name != name_of(program)
+            {
+                pins::remove(&pins.link(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a program on one pod's link, in place of what an earlier process left there.
+    pub(crate) fn attach_link(
+        &self,
+        program: &'static str,
+        kind: AttachType,
+        ifindex: u32,
+        pin: &Path,
+    ) -> Result<(), DatapathError> {
+        self.ensure(program, kind, &Target::Link(ifindex), pin)
+            .map_err(|source| attach(program, &format!("link {ifindex}"), source))
+    }
+
+    /// Replaces the program in a pinned link. `false` when what it was attached to is gone.
+    pub(crate) fn replace(&self, program: &'static str, pin: &Path) -> Result<bool, DatapathError> {
+        let fd = self.fd(program)?;
+        update(fd, pin).map_err(|source| attach(program, &pin.display(), source))
+    }
+
+    fn ensure(
+        &self,
+        program: &'static str,
+        kind: AttachType,
+        target: &Target<'_>,
+        pin: &Path,
+    ) -> io::Result<()> {
+        let fd = self.fd(program).map_err(io::Error::other)?;
+        if update(fd, pin)? {
+            return Ok(());
+        }
+        pins::remove(pin).map_err(io::Error::other)?;
+        let link = bpf::link_create(fd, target, kind)?;
+        bpf::pin(link.as_fd(), pin)
+    }
+}
+
+/// `false` when there is no such link, or none that is still attached.
+fn update(program: BorrowedFd<'_>, pin: &Path) -> io::Result<bool> {
+    let link = match bpf::get(pin) {
+        Ok(link) => link,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match bpf::link_update(link.as_fd(), program) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn failed(name: &'static str, source: ProgramError) -> DatapathError {
+    DatapathError::Program { name, source: Box::new(source) }
+}
+
+fn attach(program: &'static str, target: &dyn ToString, source: io::Error) -> DatapathError {
+    DatapathError::Attach { program, target: target.to_string(), source }
+}
