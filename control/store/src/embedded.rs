@@ -264,3 +264,6 @@ impl Store for Embedded {
         self.shared.revision()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -223,3 +223,11 @@ pub(crate) fn reserve(file: &File, offset: u64, length: u64) -> io::Result<()> {
         Ok(()) => Ok(()),
     }
 }
+
+#[cfg(test)]
+impl Log {
+    /// From now on the disk takes nothing: the file is open for reading only.
+    pub(crate) fn break_disk(&mut self) {
+        self.file = File::open(&self.path).unwrap();
+    }
+}

@@ -1,0 +1,41 @@
+//! A disk that fails under a running store.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_write_is_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tasks, options) = (Tasks::new(), Options { reserve_bytes: 0, ..Options::default() });
+    let store = Embedded::open(dir.path(), options.clone(), &tasks).await.unwrap();
+    let first = store.create("/a", "kept".into()).await.unwrap();
+    store.close().await;
+    drop(store);
+
+    let directory = Directory::open(dir.path()).unwrap();
+    let mut recovered = recover::recover(&directory, &options).unwrap();
+    recovered.log.break_disk();
+    let broken = Embedded::start(directory, recovered, options.clone(), &tasks).unwrap();
+    let mut watch = broken.watch("", first).await.unwrap();
+    let at_once = (0..20).map(|n| {
+        let store = Arc::clone(&broken);
+        async move { store.create(&format!("/{n}"), "lost".into()).await }
+    });
+    let answers = at_once.collect::<tokio::task::JoinSet<_>>().join_all().await;
+    assert!(
+        answers.iter().all(|answer| matches!(answer, Err(StoreError::Failed { .. }))),
+        "{answers:?}"
+    );
+    let StoreError::Failed { reason } = broken.fatal().await else { panic!("not failed") };
+    assert!(reason.contains(".log"), "{reason}");
+    // It stays that way, for readers too: what they would see could be gone after the next start.
+    assert!(matches!(broken.get("/a").await, Err(StoreError::Failed { .. })));
+    assert!(matches!(broken.create("/b", "x".into()).await, Err(StoreError::Failed { .. })));
+    assert!(watch.next().await.is_err());
+    broken.close().await;
+    drop(broken);
+
+    let again = Embedded::open(dir.path(), options, &tasks).await.unwrap();
+    let (entries, revision) = again.range("").await.unwrap();
+    assert_eq!((entries.len(), revision), (1, first));
+    tasks.stop(Duration::from_secs(30)).await;
+}
