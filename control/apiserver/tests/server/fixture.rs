@@ -149,7 +149,10 @@ impl Fixture {
     /// Sets the status of an object, as a controller would.
     pub(crate) async fn set_status(&self, group: &str, plural: &str, name: &str, status: Value) {
         let kind = Kinds::builtin().by_resource(group, "v1", plural).unwrap();
-        let target = Target::object(kind, Some("default"), name).sub(Subresource::Status);
+        let target = Target {
+            subresource: Some(Subresource::Status),
+            ..Target::object(kind, Some("default"), name)
+        };
         let patch = Patch::Merge(serde_json::json!({ "status": status }));
         let caller = Caller::system("test");
         self.registry.patch(&caller, &target, patch, &WriteOptions::default()).await.unwrap();

@@ -24,7 +24,7 @@ async fn round(fixture: &Fixture, binary: PathBuf) {
         .run(&["create", &n, "deployment", "web", "--image=example/web:1", "--replicas=2"])
         .await;
     kubectl.run(&["create", &n, "secret", "generic", "s", "--from-literal=k=v"]).await;
-    let manifest = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {a: b}}";
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: b}\n";
     assert!(kubectl.pipe(&["apply", &n, "-f", "-"], manifest).await.contains("created"));
     assert!(
         kubectl
