@@ -9,18 +9,29 @@ use bytes::Bytes;
 use futures::stream;
 use serde_json::json;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, LIMIT};
 use crate::kubectl::Kubectl;
 
 #[derive(Default)]
 struct Pretend {
     asked: Mutex<Vec<(String, LogQuery)>>,
+    /// The other end of the last followed log.
+    following: Mutex<Option<tokio::sync::mpsc::Sender<Result<Bytes, ApiError>>>>,
 }
 
 #[async_trait]
 impl NodeConnector for Pretend {
     async fn logs(&self, node: &str, query: LogQuery) -> Result<ByteStream, ApiError> {
+        let follow = query.follow;
         self.asked.lock().unwrap().push((node.to_owned(), query));
+        if follow {
+            let (lines, receiver) = tokio::sync::mpsc::channel(1);
+            lines.try_send(Ok(Bytes::from_static(b"first\n"))).unwrap();
+            *self.following.lock().unwrap() = Some(lines);
+            return Ok(Box::pin(stream::unfold(receiver, async |mut r| {
+                r.recv().await.map(|line| (line, r))
+            })));
+        }
         let lines = ["one\n", "two\n"].map(|line| Ok(Bytes::from_static(line.as_bytes())));
         Ok(Box::pin(stream::iter(lines)))
     }
@@ -82,6 +93,16 @@ async fn logs_of_a_container() {
     );
     let asked = nodes.asked.lock().unwrap().pop().unwrap();
     assert_eq!((asked.0.as_str(), asked.1.tail_lines, asked.1.timestamps), ("n1", Some(5), true));
+    let mut follower = kubectl.follow(&["logs", "-f", "p", "-c", "a"]);
+    follower.until("first").await;
+    let node_end = nodes.following.lock().unwrap().take().unwrap();
+    node_end.send(Ok(Bytes::from_static(b"second\n"))).await.unwrap();
+    follower.until("second").await;
+    drop(follower);
+    // Nobody reads any more: the node is told, so that it stops sending.
+    tokio::time::timeout(LIMIT, node_end.closed())
+        .await
+        .expect("the stream is dropped with its reader");
     let said = kubectl.fail(&["logs", "p", "-c", "a", "--previous"], "").await;
     assert!(said.contains("previous terminated container \"a\" in pod \"p\" not found"), "{said}");
     fixture.stop().await;
