@@ -173,6 +173,7 @@ impl State {
     }
 
     pub(crate) fn add(&mut self, watcher: Watcher) {
+        self.watchers.retain(|w| !w.events.is_closed());
         self.watchers.push(watcher);
     }
 

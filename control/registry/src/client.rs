@@ -1,8 +1,13 @@
 //! Typed access for in-process callers: the same door, the same checks, `k8s-openapi` types.
 //!
-//! ```ignore
+//! ```no_run
+//! # async fn example(registry: beeline_registry::Registry) -> Result<(), beeline_api::ApiError> {
+//! use beeline_registry::{Api, Caller};
+//! use k8s_openapi::api::core::v1::Pod;
 //! let pods: Api<Pod> = registry.client(Caller::system("scheduler")).api();
 //! pods.bind("default", "web-0", "node-1").await?;
+//! # Ok(())
+//! # }
 //! ```
 
 use std::marker::PhantomData;

@@ -23,8 +23,6 @@ pub struct Options {
     pub node_ports: (u16, u16),
     /// Where the API server listens: backend of Service `default/kubernetes`. None: no such Service is kept.
     pub advertise: Option<(IpAddr, u16)>,
-    /// PEM of the cluster CA for ConfigMap `kube-root-ca.crt` in each namespace; written by a controller.
-    pub ca_pem: Option<String>,
     /// Changes kept per kind for watches and continued lists.
     pub history_per_kind: usize,
     /// Events a watcher may lag behind before it is cut off.
@@ -44,7 +42,6 @@ impl Default for Options {
             reserved_ips: vec![IpAddr::from([10, 43, 0, 10])],
             node_ports: (30_000, 32_767),
             advertise: None,
-            ca_pem: None,
             history_per_kind: 1024,
             watch_buffer: 1024,
             bookmark_interval: Duration::from_secs(60),

@@ -120,6 +120,7 @@ async fn apply_new(
     config: &Value,
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
+    crate::access::check(&*registry.inner.options.authorizer, caller, "create", target)?;
     let named = config["metadata"]["uid"].is_string() || config["metadata"]["resourceVersion"].is_string();
     if named {
         return Err(ApiError::modified(target.kind, target.name.as_deref().unwrap_or_default()));

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::*;
 
+mod embedded;
 mod lists;
 mod watches;
 mod writes;

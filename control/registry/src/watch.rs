@@ -27,13 +27,17 @@ const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 pub(crate) struct Filter {
     kind: &'static KindInfo,
     scope: String,
+    /// The one object, where the watch is of one.
+    name: Option<String>,
     labels: LabelSelector,
     fields: FieldSelector,
 }
 
 impl Filter {
     fn matches(&self, object: &Object) -> bool {
-        self.labels.matches(object.labels()) && self.fields.matches(self.kind, &object.value)
+        self.name.as_deref().is_none_or(|name| name == object.name())
+            && self.labels.matches(object.labels())
+            && self.fields.matches(self.kind, &object.value)
     }
 
     /// What this watcher sees of a step.
@@ -72,6 +76,7 @@ pub(crate) async fn watch(registry: &Registry, target: &Target, o: &WatchOptions
     let filter = Arc::new(Filter {
         kind: target.kind,
         scope: bucket.scope(target.namespace.as_deref()),
+        name: target.name.clone(),
         labels: o.labels.clone(),
         fields: o.fields.clone(),
     });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use beeline_api::kinds::{NAMESPACE, POD, SERVICE};
-use beeline_api::{ApiError, meta};
+use beeline_api::{ApiError, KindInfo, meta};
 use serde_json::Value;
 
 use crate::allocation::Held;
@@ -49,7 +49,7 @@ async fn create_named(
 ) -> Result<Arc<Object>, ApiError> {
     let kind = target.kind;
     let name = meta::name(&value).to_owned();
-    (kind.default)(&mut value);
+    defaults(kind, &mut value);
     (kind.prepare_create)(&mut value);
     if kind.namespaced {
         admission::namespace(registry, kind, meta::namespace(&value), &name)?;
@@ -69,6 +69,14 @@ async fn create_named(
         return Ok(Arc::new(Object::transient(value, registry.revision())));
     }
     commit(registry, target, key, name, value, None, held).await
+}
+
+/// Defaults; kinds with a status always show one.
+fn defaults(kind: &KindInfo, value: &mut Value) {
+    (kind.default)(value);
+    if kind.status_subresource {
+        meta::map(value, "status");
+    }
 }
 
 /// Addresses and ports, for Services.
@@ -173,7 +181,7 @@ pub(crate) async fn replace(
 ) -> Result<Arc<Object>, ApiError> {
     let kind = target.kind;
     let mut new = merged(target, body, &old.value);
-    (kind.default)(&mut new);
+    defaults(kind, &mut new);
     let held = match target.subresource {
         None => {
             (kind.prepare_update)(&mut new, &old.value);
