@@ -50,6 +50,20 @@ impl Directory {
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
+    /// Makes the directory's own place durable, for the first segment of a new log.
+    pub(crate) fn sync(&self) -> Result<(), OpenError> {
+        for path in [Some(self.path.as_path()), self.path.parent()].into_iter().flatten() {
+            let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+            let synced = File::open(path).and_then(|dir| dir.sync_all());
+            synced.map_err(|source| OpenError::File {
+                what: "sync",
+                path: path.to_owned(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("log")
     }

@@ -151,9 +151,9 @@ impl Embedded {
         let tasks = tasks.child();
         let follower =
             Follower::new(Arc::clone(&shared), index, directory.index(), cluster, options);
-        let (follow_token, close_token) = (tasks.token(), tasks.token());
+        let close_token = tasks.token();
         let (follow_done, follow_shared) = (writer_done.clone(), Arc::clone(&shared));
-        tasks.spawn("store-index", follower.run(follow_token, follow_done, follow_shared));
+        tasks.spawn("store-index", follower.run(follow_done, follow_shared));
         let store = Arc::new(Self {
             shared,
             commands,

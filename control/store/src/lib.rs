@@ -5,7 +5,7 @@
 //! Refuses: acknowledging what is not durable, going on after a failed write, and knowing what a value means.
 //!
 //! ```
-//! # async fn example() -> Result<(), beeline_store::StoreError> {
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use beeline_store::{Memory, Store};
 //! let store = Memory::new();
 //! let first = store.create("/registry/pods/default/a", "one".into()).await?;

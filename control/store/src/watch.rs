@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
 
-use crate::StoreError;
 use crate::types::{Change, Revision};
 
 /// One watcher's changes, in order. Dropping it ends the watch.
@@ -58,12 +57,6 @@ impl Watch {
     /// What is there already, without waiting.
     pub fn try_next(&mut self) -> Option<Vec<Change>> {
         self.batches.try_recv().ok()
-    }
-}
-
-impl From<WatchEnd> for StoreError {
-    fn from(_: WatchEnd) -> Self {
-        Self::Closed
     }
 }
 

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::Options;
 use super::recover::IndexPlan;
@@ -43,24 +42,17 @@ impl Follower {
     }
 
     /// Follows until the writer is done, then writes the rest.
-    pub(crate) async fn run(
-        self,
-        token: CancellationToken,
-        mut writer_done: watch::Receiver<bool>,
-        shared: Arc<Shared>,
-    ) {
+    pub(crate) async fn run(self, mut writer_done: watch::Receiver<bool>, shared: Arc<Shared>) {
         let mut follower = self.blocking(Self::begin).await;
         while let Some(current) = follower.take() {
+            let delay = current.options.index_delay;
             let last = tokio::select! {
-                () = shared.index_behind.notified() => false,
-                _ = writer_done.wait_for(|done| *done) => true,
-            };
-            if !last {
+                () = ended(&mut writer_done) => true,
                 // Let changes gather; a stop need not wait for it.
-                let _ = token
-                    .run_until_cancelled(tokio::time::sleep(current.options.index_delay))
-                    .await;
-            }
+                () = shared.index_behind.notified() => {
+                    tokio::time::timeout(delay, ended(&mut writer_done)).await.is_ok()
+                }
+            };
             follower = current.blocking(move |follower| follower.catch_up(last)).await;
             if last {
                 break;
@@ -164,6 +156,11 @@ impl Follower {
             }
         }
     }
+}
+
+/// Waits for the writer's end; that it is gone without a word is an end too.
+async fn ended(writer_done: &mut watch::Receiver<bool>) {
+    let _ = writer_done.wait_for(|done| *done).await;
 }
 
 /// Some of the keys that the index lacks, with their values as of now.

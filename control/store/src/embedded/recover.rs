@@ -101,6 +101,7 @@ fn begin(
 ) -> Result<Recovered, OpenError> {
     let log =
         Log::create(&directory.log(), options.segment_bytes, rand::random()).map_err(unwritable)?;
+    directory.sync()?;
     let index = match index {
         Some(index) => IndexPlan::Verify { index, hash: 0, changed: Vec::new() },
         None => IndexPlan::Rebuild,
