@@ -28,10 +28,7 @@ pub fn mounts() -> Result<Mounts> {
 pub fn find_v2_mount() -> Result<PathBuf> {
     mounts()?.v2.ok_or_else(|| {
         let why = "no cgroup2 file system is mounted: mount one, or name it with --cgroup-root";
-        SysError::new(
-            "find the cgroup v2 mount",
-            io::Error::new(io::ErrorKind::NotFound, why),
-        )
+        SysError::new("find the cgroup v2 mount", io::Error::new(io::ErrorKind::NotFound, why))
     })
 }
 
@@ -50,16 +47,10 @@ fn parse(mountinfo: &str) -> Mounts {
                 found.v2.get_or_insert(point);
             }
             Some("cgroup") => {
-                for controller in fields
-                    .nth(1)
-                    .unwrap_or_default()
-                    .split(',')
-                    .filter(|o| is_controller(o))
+                for controller in
+                    fields.nth(1).unwrap_or_default().split(',').filter(|o| is_controller(o))
                 {
-                    found
-                        .v1
-                        .entry(controller.to_owned())
-                        .or_insert_with(|| point.clone());
+                    found.v1.entry(controller.to_owned()).or_insert_with(|| point.clone());
                 }
             }
             _ => {}
@@ -115,13 +106,7 @@ mod tests {
 ";
         let found = parse(text);
         assert_eq!(found.v2, Some(PathBuf::from("/sys/fs/cgroup/with space")));
-        assert_eq!(
-            found.v1.keys().collect::<Vec<_>>(),
-            ["cpu", "cpuacct", "memory"]
-        );
-        assert_eq!(
-            found.v1["cpuacct"],
-            PathBuf::from("/sys/fs/cgroup/cpu,cpuacct")
-        );
+        assert_eq!(found.v1.keys().collect::<Vec<_>>(), ["cpu", "cpuacct", "memory"]);
+        assert_eq!(found.v1["cpuacct"], PathBuf::from("/sys/fs/cgroup/cpu,cpuacct"));
     }
 }

@@ -20,9 +20,7 @@ pub const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
 pub fn magic(path: &Path) -> Result<u64> {
     let found = rustix::fs::statfs(path).attempt(|| format!("statfs {}", path.display()))?;
     // The kernel's type is a signed long on some architectures and the magic numbers are unsigned 32-bit.
-    Ok(u64::from(
-        u32::try_from(found.f_type & 0xffff_ffff).unwrap_or_default(),
-    ))
+    Ok(u64::from(u32::try_from(found.f_type & 0xffff_ffff).unwrap_or_default()))
 }
 
 /// True when the path lies on a BPF file system.

@@ -87,9 +87,7 @@ impl FakeHost {
     /// A host that answers with the given state.
     #[must_use]
     pub fn new(state: FakeState) -> Self {
-        Self {
-            state: Mutex::new(state),
-        }
+        Self { state: Mutex::new(state) }
     }
 
     /// The state, to change it or to look at what was done.
@@ -137,11 +135,7 @@ impl Host for FakeHost {
     fn magic(&self, path: &Path) -> Result<u64> {
         let state = self.call("magic")?;
         let below = state.bpffs.iter().any(|mount| path.starts_with(mount));
-        Ok(if below {
-            fs::BPF_FS_MAGIC
-        } else {
-            fs::SYSFS_MAGIC
-        })
+        Ok(if below { fs::BPF_FS_MAGIC } else { fs::SYSFS_MAGIC })
     }
 
     fn mount_bpffs(&self, path: &Path) -> Result<()> {
@@ -151,11 +145,7 @@ impl Host for FakeHost {
 
     fn umount(&self, path: &Path) -> Result<()> {
         let removed = self.call("umount")?.bpffs.remove(path);
-        if removed {
-            Ok(())
-        } else {
-            Err(missing("unmount"))
-        }
+        if removed { Ok(()) } else { Err(missing("unmount")) }
     }
 }
 
@@ -169,17 +159,9 @@ mod tests {
         let path = Path::new("/sys/fs/bpf");
         host.mount_bpffs(path).unwrap();
         assert_eq!(host.magic(&path.join("beeline")).unwrap(), fs::BPF_FS_MAGIC);
-        host.state()
-            .fail
-            .insert("umount", io::ErrorKind::PermissionDenied);
-        assert_eq!(
-            host.umount(path).unwrap_err().kind(),
-            io::ErrorKind::PermissionDenied
-        );
+        host.state().fail.insert("umount", io::ErrorKind::PermissionDenied);
+        assert_eq!(host.umount(path).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
         host.umount(path).unwrap();
-        assert_eq!(
-            host.umount(path).unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
+        assert_eq!(host.umount(path).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -36,10 +36,7 @@ pub struct SysError {
 impl SysError {
     /// Names an attempt that failed.
     pub fn new(attempt: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self {
-            attempt: attempt.into(),
-            source: source.into(),
-        }
+        Self { attempt: attempt.into(), source: source.into() }
     }
 
     /// The kind of the kernel's answer, for callers that treat "not found" or "permission denied" specially.

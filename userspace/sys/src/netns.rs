@@ -1,10 +1,7 @@
 //! Network namespaces: entering one, working inside one for a moment, and the kernel's cookie of one.
 //! In: paths such as `/run/netns/a` or `/proc/12/ns/net`, and pids. Out: cookies and results.
 //! Refuses to create links or addresses: that is netlink, and another crate.
-#![expect(
-    unsafe_code,
-    reason = "SO_NETNS_COOKIE and SIOCSIFFLAGS have no safe wrapper"
-)]
+#![expect(unsafe_code, reason = "SO_NETNS_COOKIE and SIOCSIFFLAGS have no safe wrapper")]
 
 use std::fs::File;
 use std::io;
@@ -40,10 +37,7 @@ pub fn inside<T: Send>(path: &Path, work: impl FnOnce() -> Result<T> + Send) -> 
         });
         thread.join().unwrap_or_else(|_| {
             let what = format!("work inside network namespace {}", path.display());
-            Err(SysError::new(
-                what,
-                io::Error::other("the worker thread panicked"),
-            ))
+            Err(SysError::new(what, io::Error::other("the worker thread panicked")))
         })
     })
 }
@@ -99,13 +93,8 @@ pub fn loopback_up() -> Result<()> {
 }
 
 fn probe_socket() -> Result<OwnedFd> {
-    rustix::net::socket_with(
-        AddressFamily::INET,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .attempt(|| "open a probe socket".to_owned())
+    rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .attempt(|| "open a probe socket".to_owned())
 }
 
 #[cfg(test)]

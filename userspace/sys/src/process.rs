@@ -2,9 +2,13 @@
 //! In: flags and pids. Out: descriptors and exit facts. Refuses to fork while other threads exist.
 #![expect(unsafe_code, reason = "fork and unshare have no safe wrapper")]
 
+use std::ffi::CString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
+use rustix::mount::{MountFlags, MountPropagationFlags, mount_bind, mount_change, mount_remount};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 use rustix::thread::UnshareFlags;
 
@@ -35,6 +39,62 @@ impl Unshare {
 pub fn unshare(which: Unshare) -> Result<()> {
     // SAFETY: only CLONE_NEW* flags can be named through `Unshare`; the dangerous CLONE_FILES is not among them.
     unsafe { rustix::thread::unshare_unsafe(which.0) }.attempt(|| format!("unshare {which:?}"))
+}
+
+/// Closes every descriptor from 3 up. For the first moments of a program that was handed descriptors it does not know.
+///
+/// Call it before anything else: a descriptor that the program opened itself would be closed under its owner.
+pub fn close_inherited() -> Result<()> {
+    // SAFETY: called before this program has opened anything, as documented, so no owner of a closed number exists.
+    let answer = unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
+    if answer != 0 {
+        return Err(io::Error::last_os_error())
+            .attempt(|| "close inherited descriptors".to_owned());
+    }
+    Ok(())
+}
+
+/// Marks every descriptor from 3 up to be closed by the next exec.
+pub fn close_on_exec() -> Result<()> {
+    // SAFETY: descriptors stay open and owned; only their close-on-exec flags change.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if answer != 0 {
+        return Err(io::Error::last_os_error())
+            .attempt(|| "mark descriptors close-on-exec".to_owned());
+    }
+    Ok(())
+}
+
+/// Points standard input and output at `/dev/null`; standard error stays.
+pub fn stdio_to_null() -> Result<()> {
+    let what = || "point standard streams at /dev/null".to_owned();
+    let null =
+        std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").attempt(what)?;
+    for stream in 0..2 {
+        // SAFETY: the standard numbers belong to the process as a whole, not to an owner that could be confused.
+        if unsafe { libc::dup2(null.as_raw_fd(), stream) } < 0 {
+            return Err(io::Error::last_os_error()).attempt(what);
+        }
+    }
+    Ok(())
+}
+
+/// Makes a command run in its own mount namespace where its executable lies on a read-only bind mount, so that whoever reaches
+/// the running program through `/proc/<pid>/exe` cannot overwrite the file (CVE-2019-5736). `executable` is what the command runs.
+pub fn run_from_read_only(command: &mut Command, executable: CString) {
+    let prepare = move || {
+        let path = executable.as_c_str();
+        // SAFETY: only the new process's own mount namespace changes.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
+        mount_change(c"/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+        mount_bind(path, path)?;
+        let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
+        mount_remount(path, flags, c"")?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec only system calls are made, on C strings made before: nothing allocates or locks.
+    unsafe { command.pre_exec(prepare) };
 }
 
 /// What a fork returned.
@@ -68,16 +128,8 @@ fn thread_count() -> Result<usize> {
 }
 
 fn pid_of(pid: u32) -> Result<Pid> {
-    let bad = || {
-        SysError::new(
-            format!("pid {pid}"),
-            io::Error::from(io::ErrorKind::InvalidInput),
-        )
-    };
-    i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or_else(bad)
+    let bad = || SysError::new(format!("pid {pid}"), io::Error::from(io::ErrorKind::InvalidInput));
+    i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(bad)
 }
 
 /// A handle on a process that cannot come to mean another one. Readable once the process has exited.
@@ -99,9 +151,7 @@ pub fn signal_pidfd(pidfd: &OwnedFd, signal: i32) -> Result<()> {
 fn realtime(signal: i32) -> Option<Signal> {
     // Real-time signals up to 64 have no names; 32 and 33 belong to the C library.
     // SAFETY: the number lies in the range the kernel accepts, and it is only ever sent, never given a handler here.
-    (34..=64)
-        .contains(&signal)
-        .then(|| unsafe { Signal::from_raw_unchecked(signal) })
+    (34..=64).contains(&signal).then(|| unsafe { Signal::from_raw_unchecked(signal) })
 }
 
 /// How a process ended.
@@ -126,10 +176,7 @@ pub fn reap() -> Result<Option<(u32, Ended)>> {
 }
 
 fn ended(status: WaitStatus) -> Option<Ended> {
-    status
-        .exit_status()
-        .map(Ended::Code)
-        .or_else(|| status.terminating_signal().map(Ended::Signal))
+    status.exit_status().map(Ended::Code).or_else(|| status.terminating_signal().map(Ended::Signal))
 }
 
 /// Makes orphaned descendants children of this process, so that their exit codes arrive here.
@@ -141,14 +188,29 @@ pub fn become_subreaper() -> Result<()> {
 
 /// Starts a new session without a terminal.
 pub fn new_session() -> Result<()> {
-    rustix::process::setsid()
-        .map(|_| ())
-        .attempt(|| "start a session".to_owned())
+    rustix::process::setsid().map(|_| ()).attempt(|| "start a session".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_on_a_read_only_mount_cannot_be_overwritten() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIP a_program_on_a_read_only_mount_cannot_be_overwritten: needs root");
+            return;
+        }
+        let copy = std::env::temp_dir().join(format!("beeline-sys-sh-{}", std::process::id()));
+        std::fs::copy("/bin/sh", &copy).unwrap();
+        let mut command = Command::new(&copy);
+        command.args(["-c", "echo overwritten > /proc/$$/exe"]);
+        run_from_read_only(&mut command, CString::new(copy.to_str().unwrap()).unwrap());
+        let output = command.output().unwrap();
+        std::fs::remove_file(&copy).unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains("Read-only file system"), "{text}");
+    }
 
     #[test]
     fn fork_is_refused_among_threads() {
@@ -162,23 +224,14 @@ mod tests {
 
     #[test]
     fn a_pidfd_signals_the_process_it_was_opened_on() {
-        let mut child = std::process::Command::new("sleep")
-            .arg("30")
-            .spawn()
-            .unwrap();
+        let mut child = Command::new("sleep").arg("30").spawn().unwrap();
         let handle = pidfd(child.id()).unwrap();
         signal_pidfd(&handle, libc::SIGKILL).unwrap();
         assert!(!child.wait().unwrap().success());
         assert_eq!(
-            signal_pidfd(&handle, libc::SIGKILL)
-                .unwrap_err()
-                .source
-                .raw_os_error(),
+            signal_pidfd(&handle, libc::SIGKILL).unwrap_err().source.raw_os_error(),
             Some(libc::ESRCH)
         );
-        assert_eq!(
-            signal_pidfd(&handle, 4711).unwrap_err().kind(),
-            io::ErrorKind::InvalidInput
-        );
+        assert_eq!(signal_pidfd(&handle, 4711).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 }

@@ -1,9 +1,6 @@
 //! Signals as a readable descriptor, and giving a program that is about to be executed a clean slate.
 //! In: signal numbers. Out: a non-blocking descriptor. Refuses to install handlers: they do not compose.
-#![expect(
-    unsafe_code,
-    reason = "signalfd, sigprocmask and signal have no safe wrapper"
-)]
+#![expect(unsafe_code, reason = "signalfd, sigprocmask and signal have no safe wrapper")]
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -40,9 +37,9 @@ impl SignalFd {
     pub fn next(&self) -> Result<Option<i32>> {
         let mut buffer = [0u8; size_of::<libc::signalfd_siginfo>()];
         match rustix::io::read(&self.0, &mut buffer) {
-            Ok(read) if read == buffer.len() => Ok(Some(i32::from_ne_bytes([
-                buffer[0], buffer[1], buffer[2], buffer[3],
-            ]))),
+            Ok(read) if read == buffer.len() => {
+                Ok(Some(i32::from_ne_bytes([buffer[0], buffer[1], buffer[2], buffer[3]])))
+            }
             Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(None),
             Err(error) => Err(error).attempt(|| "read a signalfd".to_owned()),
         }
