@@ -33,6 +33,27 @@ fn strategic_directives() {
     assert_eq!(out, json!({"spec": {"strategy": {"type": "Recreate"}}, "metadata": {"finalizers": ["b/b"]}}));
 }
 
+/// New items go before those that the patch does not name; what both sides know keeps its place or the given order.
+#[test]
+fn strategic_orders_lists_as_upstream() {
+    let names = |all: &[&str]| Value::Array(all.iter().map(|n| json!({"name": n})).collect());
+    let cases: [(&[&str], Option<&[&str]>, &[&str]); 4] = [
+        (&["new"], None, &["new", "a", "b"]),
+        (&["b"], None, &["a", "b"]),
+        (&["b", "new"], None, &["a", "b", "new"]),
+        (&["new"], Some(&["b", "new"]), &["a", "b", "new"]),
+    ];
+    for (patch, order, wanted) in cases {
+        let pod = json!({"spec": {"containers": names(&["a", "b"])}});
+        let mut change = json!({"spec": {"containers": names(patch)}});
+        if let Some(order) = order {
+            change["spec"]["$setElementOrder/containers"] = names(order);
+        }
+        let out = strategic(pod, &change, &schema::POD).unwrap();
+        assert_eq!(out["spec"]["containers"], names(wanted), "{change}");
+    }
+}
+
 #[test]
 fn json_and_merge_patches() {
     let object = json!({"a": {"b": 1, "c": 2}});
