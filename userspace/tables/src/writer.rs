@@ -192,6 +192,11 @@ impl Writer {
         self.pending = None;
     }
 
+    /// The state as last published.
+    pub fn current(&self) -> &Snapshot {
+        &self.current
+    }
+
     fn publish(&self) {
         self.sender.send_replace(Arc::new(self.current.clone()));
     }

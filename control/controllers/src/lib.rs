@@ -1,0 +1,143 @@
+//! One module per reconciler.
+//!
+//! In: what the registry's cache holds, and the time. Out: writes through the registry. Every reconciler is a pure
+//! `plan` over a state, read from the cache and executed by [`execute`](mod@execute); none knows why it runs.
+//! Refuses: talking to nodes or to the store, and calling another reconciler.
+
+pub mod deployment;
+pub mod endpoints;
+pub mod endpointslice;
+pub mod event_ttl;
+pub mod events;
+mod execute;
+pub mod garbage;
+pub mod namespace;
+pub mod node;
+pub mod objects;
+mod read;
+pub mod replicaset;
+pub mod serviceaccount;
+pub mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use beeline_alloc::PodCidrs;
+use beeline_api::time::{Timestamp, from_system};
+use beeline_api::{KindInfo, kinds};
+use beeline_kit::{Clock, Tasks, reconcile_loop};
+use beeline_registry::Client;
+
+use crate::write::Write;
+
+/// What the controllers are told.
+#[derive(Clone)]
+pub struct Config {
+    /// The pod network, of which each node gets a piece.
+    pub network: PodCidrs,
+    /// The certificate that API clients in Pods trust.
+    pub ca_pem: Option<String>,
+    /// Since when Leases count; the time of start.
+    pub started: Timestamp,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// All reconcilers.
+#[derive(Debug)]
+pub struct Controllers;
+
+/// Runs when something with a time in it may be due.
+const OFTEN: Duration = Duration::from_secs(1);
+/// Runs to mend what a lost race left, should no change wake it.
+const SELDOM: Duration = Duration::from_secs(15);
+/// Changes come in bursts: a run over everything waits for the burst.
+const CALM: Duration = Duration::from_millis(50);
+/// After a write was refused.
+const RETRY: Duration = Duration::from_millis(200);
+
+impl Controllers {
+    /// Start all of them; they end with `tasks`.
+    pub fn start(client: &Client, config: &Config, tasks: &Tasks) {
+        let run = Run { client: client.clone(), tasks: tasks.clone(), clock: Arc::clone(&config.clock) };
+        run.start("deployments", &[&kinds::DEPLOYMENT, &kinds::REPLICA_SET, &kinds::POD], OFTEN, None,
+            |client, now| deployment::plan(&read::deployments(client), now));
+        run.start("replicasets", &[&kinds::REPLICA_SET, &kinds::POD], OFTEN, None,
+            |client, now| replicaset::plan(&read::replica_sets(client), now));
+        run.start("endpointslices", &[&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINT_SLICE], SELDOM, None,
+            |client, _| endpointslice::plan(&read::slices(client)));
+        run.start("endpoints", &[&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINTS], SELDOM, Some(CALM),
+            |client, _| endpoints::plan(&read::endpoints(client)));
+        run.start("event-ttl", &[], Duration::from_secs(60), None,
+            |client, now| event_ttl::plan(&client.cached(), now));
+        let everything: Vec<&'static KindInfo> =
+            beeline_api::Kinds::builtin().iter().filter(|k| *k != &kinds::EVENT && *k != &kinds::LEASE).collect();
+        run.start("namespaces", &everything, SELDOM, Some(CALM),
+            |client, _| namespace::plan(&read::namespaces(client)));
+        run.start("garbage", &everything, SELDOM, Some(CALM),
+            |client, _| garbage::plan(&read::garbage(client)));
+        let nodes = config.clone();
+        run.start("nodes", &[&kinds::NODE, &kinds::POD], OFTEN, None,
+            move |client, now| node::plan(&read::nodes(client, &nodes), now));
+        let ca_pem = config.ca_pem.clone();
+        run.start("serviceaccounts", &[&kinds::NAMESPACE, &kinds::SERVICE_ACCOUNT, &kinds::CONFIG_MAP], SELDOM, None,
+            move |client, _| serviceaccount::plan(&read::accounts(client, ca_pem.clone())));
+    }
+}
+
+impl Config {
+    /// The machine's clock, and everything heard from now on.
+    pub fn new(network: PodCidrs, ca_pem: Option<String>) -> Self {
+        let clock = beeline_kit::SystemClock;
+        Self { network, ca_pem, started: from_system(clock.now()), clock: Arc::new(clock) }
+    }
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("network", &self.network).finish_non_exhaustive()
+    }
+}
+
+/// What every reconciler's loop needs.
+struct Run {
+    client: Client,
+    tasks: Tasks,
+    clock: Arc<dyn Clock>,
+}
+
+impl Run {
+    /// A loop that plans and executes after every change of these kinds, and at the latest after `interval`.
+    fn start<P>(
+        &self,
+        name: &'static str,
+        woken_by: &[&'static KindInfo],
+        interval: Duration,
+        calm: Option<Duration>,
+        plan: P,
+    ) where
+        P: Fn(&Client, Timestamp) -> Vec<Write> + Send + Sync + 'static,
+    {
+        let nudge = self.client.changed(woken_by);
+        let (client, clock, plan) = (self.client.clone(), Arc::clone(&self.clock), Arc::new(plan));
+        let again = Arc::clone(&nudge);
+        let step = move || {
+            let (client, clock, plan) = (client.clone(), Arc::clone(&clock), Arc::clone(&plan));
+            let again = Arc::clone(&again);
+            async move {
+                if let Some(calm) = calm {
+                    tokio::time::sleep(calm).await;
+                }
+                let writes = plan(&client, from_system(clock.now()));
+                if !writes.is_empty() {
+                    tracing::debug!(name, writes = writes.len(), "plan");
+                    if !execute::execute(&client, writes).await {
+                        tokio::time::sleep(RETRY).await;
+                        again.notify_one();
+                    }
+                }
+            }
+        };
+        self.tasks.spawn(name, reconcile_loop(name, self.tasks.token(), interval, nudge, step));
+    }
+}

@@ -1,0 +1,117 @@
+//! Reads the state that each planner wants from the registry's cache.
+//!
+//! In: the cache. Out: states. Decides nothing.
+
+use std::collections::HashSet;
+
+use beeline_api::{Kinds, kinds};
+use beeline_registry::{Client, Object};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde_json::Value;
+
+use crate::write::ObjectId;
+use crate::{deployment, endpoints, endpointslice, garbage, namespace, node, replicaset, serviceaccount};
+
+pub(crate) fn deployments(client: &Client) -> deployment::State {
+    deployment::State {
+        deployments: client.cached(),
+        replica_sets: client.cached(),
+        pods: client.cached(),
+    }
+}
+
+pub(crate) fn replica_sets(client: &Client) -> replicaset::State {
+    // ReplicaSets first: a Pod made for one that is not seen yet does no harm, the reverse would.
+    replicaset::State { replica_sets: client.cached(), pods: client.cached() }
+}
+
+pub(crate) fn slices(client: &Client) -> endpointslice::State {
+    endpointslice::State {
+        services: client.cached(),
+        pods: client.cached(),
+        slices: client.cached(),
+    }
+}
+
+pub(crate) fn endpoints(client: &Client) -> endpoints::State {
+    endpoints::State { services: client.cached(), pods: client.cached(), endpoints: client.cached() }
+}
+
+pub(crate) fn accounts(client: &Client, ca_pem: Option<String>) -> serviceaccount::State {
+    serviceaccount::State {
+        namespaces: client.cached(),
+        accounts: client.cached(),
+        config_maps: client.cached(),
+        ca_pem,
+    }
+}
+
+pub(crate) fn nodes(client: &Client, config: &crate::Config) -> node::State {
+    node::State {
+        // Pods first: a Pod is bound to a node that existed then.
+        pods: client.cached(),
+        nodes: client.cached(),
+        leases: client.cached_in(Some("kube-node-lease")),
+        started: config.started,
+        network: config.network.clone(),
+    }
+}
+
+pub(crate) fn namespaces(client: &Client) -> namespace::State {
+    let namespaces = client.cached::<k8s_openapi::api::core::v1::Namespace>();
+    let mut content = Vec::new();
+    for ending in namespaces.iter().filter(|n| n.metadata.deletion_timestamp.is_some()) {
+        let name = ending.metadata.name.as_deref();
+        for kind in Kinds::builtin().iter().filter(|kind| kind.namespaced) {
+            content.extend(client.registry().snapshot(kind, name).iter().map(|object| {
+                namespace::Content { kind, object: id(object), deleting: object.deleting() }
+            }));
+        }
+    }
+    namespace::State { namespaces, content }
+}
+
+/// Objects with owners or waiting finalizers first, then who is there: an owner older than its
+/// dependent cannot be missed that way.
+pub(crate) fn garbage(client: &Client) -> garbage::State {
+    let mut nodes = Vec::new();
+    let all = || Kinds::builtin().iter().filter(|kind| *kind != &kinds::EVENT);
+    for kind in all() {
+        for object in client.registry().snapshot(kind, None) {
+            let meta = &object.value["metadata"];
+            if meta.get("ownerReferences").is_none() && meta.get("finalizers").is_none() {
+                continue;
+            }
+            nodes.push(garbage::Node {
+                kind,
+                object: id(&object),
+                resource_version: text(&meta["resourceVersion"]),
+                deleting: object.deleting(),
+                finalizers: parse(&meta["finalizers"]),
+                owners: parse::<Vec<OwnerReference>>(&meta["ownerReferences"]),
+            });
+        }
+    }
+    let mut present = HashSet::new();
+    for kind in all() {
+        let objects = client.registry().snapshot(kind, None);
+        present.extend(objects.iter().map(|object| object.uid().to_owned()));
+    }
+    garbage::State { nodes, present }
+}
+
+fn id(object: &Object) -> ObjectId {
+    ObjectId {
+        namespace: object.namespace().to_owned(),
+        name: object.name().to_owned(),
+        uid: object.uid().to_owned(),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn parse<T: serde::de::DeserializeOwned + Default>(value: &Value) -> T {
+    T::deserialize(value).unwrap_or_default()
+}

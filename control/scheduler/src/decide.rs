@@ -1,0 +1,69 @@
+//! The decision for one Pod.
+//!
+//! In: a Pod and a snapshot. Out: a node with the scores of all that were possible, or every node's reasons. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::filter::{self, Reason};
+use crate::score::{self, Score};
+use crate::snapshot::{Resources, Snapshot};
+
+/// Where a Pod goes, or why nowhere.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// It runs here.
+    Node {
+        /// The node's name.
+        name: String,
+        /// Best first.
+        scores: Vec<Score>,
+    },
+    /// No node takes it.
+    Nowhere {
+        /// How many nodes there are.
+        nodes: usize,
+        /// How many of them each reason rules out.
+        reasons: BTreeMap<Reason, usize>,
+    },
+}
+
+/// Place one Pod.
+pub fn decide(pod: &Pod, snapshot: &Snapshot) -> Decision {
+    let wanted = Resources::of(pod);
+    let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
+    let mut possible = Vec::new();
+    for (name, state) in &snapshot.nodes {
+        let against = filter::against(pod, &wanted, state);
+        if against.is_empty() {
+            possible.push((name, state));
+        }
+        for reason in against {
+            *reasons.entry(reason).or_default() += 1;
+        }
+    }
+    let mut scores = score::score(pod, &wanted, &possible);
+    scores.sort_by(|a, b| b.total().cmp(&a.total()).then_with(|| a.node.cmp(&b.node)));
+    match scores.first() {
+        Some(best) => Decision::Node { name: best.node.clone(), scores },
+        None => Decision::Nowhere { nodes: snapshot.nodes.len(), reasons },
+    }
+}
+
+impl Decision {
+    /// What the event `FailedScheduling` says.
+    pub fn message(&self) -> Option<String> {
+        let Self::Nowhere { nodes, reasons } = self else { return None };
+        if *nodes == 0 {
+            return Some("no nodes available to schedule pods".to_owned());
+        }
+        let mut texts: Vec<String> = reasons.iter().map(|(r, count)| format!("{count} {r}")).collect();
+        texts.sort();
+        let preemption = "No preemption victims found for incoming pod";
+        Some(format!(
+            "0/{nodes} nodes are available: {}. preemption: 0/{nodes} nodes are available: {nodes} {preemption}.",
+            texts.join(", ")
+        ))
+    }
+}

@@ -1,0 +1,158 @@
+//! Messages from control as the tables' own types.
+//!
+//! In: messages. Out: changes; what does not parse is left out with a warning, since one bad object must not
+//! take the line down. Pure.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use beeline_proto::feed::{self as wire, change::Kind};
+use beeline_tables::{
+    Backend, Change, EndpointIdentity, Identity, NodeAddress, NodeName, ObjectKey, ObjectName,
+    PodIntent, Protocol, Referenced, Service, ServicePort, ServiceType, Slice, SlicePort,
+    TrafficPolicy,
+};
+
+/// All changes of a batch that make sense.
+pub(crate) fn changes(changes: Vec<wire::Change>) -> Vec<Change> {
+    changes.into_iter().filter_map(|c| c.kind).filter_map(change).collect()
+}
+
+fn change(kind: Kind) -> Option<Change> {
+    Some(match kind {
+        Kind::Service(service) => Change::Service(self::service(service)),
+        Kind::ServiceGone(name) => Change::ServiceGone(object_name(&name)),
+        Kind::Slice(slice) => Change::Slice(self::slice(slice)),
+        Kind::SliceGone(name) => Change::SliceGone(object_name(&name)),
+        Kind::Endpoint(endpoint) => Change::Endpoint(self::endpoint(&endpoint)?),
+        Kind::EndpointGone(name) => Change::EndpointGone(object_name(&name)),
+        Kind::Node(node) => Change::Node(self::node(&node)?),
+        Kind::NodeGone(name) => Change::NodeGone(NodeName(name.name.into())),
+        Kind::Pod(object) => Change::Pod(pod(&object)?),
+        Kind::PodGone(name) => Change::PodGone(object_name(&name)),
+        Kind::Object(object) => Change::Object(referenced(&object)?),
+        Kind::ObjectGone(name) => {
+            Change::ObjectGone(ObjectKey { kind: name.kind.as_str().into(), name: object_name(&name) })
+        }
+    })
+}
+
+fn object_name(name: &wire::Name) -> ObjectName {
+    ObjectName::new(&name.namespace, &name.name)
+}
+
+fn address(text: &str, whose: &str) -> Option<Ipv4Addr> {
+    text.parse().inspect_err(|_| tracing::warn!(text, whose, "not an IPv4 address")).ok()
+}
+
+fn port(number: u32) -> u16 {
+    u16::try_from(number).unwrap_or(0)
+}
+
+fn protocol(text: &str) -> Protocol {
+    match text {
+        "UDP" => Protocol::Udp,
+        "SCTP" => Protocol::Sctp,
+        _ => Protocol::Tcp,
+    }
+}
+
+fn policy(text: &str) -> TrafficPolicy {
+    if text == "Local" { TrafficPolicy::Local } else { TrafficPolicy::Cluster }
+}
+
+fn service(from: wire::Service) -> Service {
+    let name = ObjectName::new(&from.namespace, &from.name);
+    let ports = from.ports.into_iter().map(|p| ServicePort {
+        name: p.name.into(),
+        protocol: protocol(&p.protocol),
+        port: port(p.port),
+        node_port: Some(port(p.node_port)).filter(|p| *p > 0),
+    });
+    Service {
+        service_type: match from.r#type.as_str() {
+            "NodePort" => ServiceType::NodePort,
+            "LoadBalancer" => ServiceType::LoadBalancer,
+            "ExternalName" => ServiceType::ExternalName,
+            _ => ServiceType::ClusterIp,
+        },
+        cluster_ips: from.cluster_ips.iter().filter_map(|ip| address(ip, &from.name)).collect(),
+        ports: ports.collect(),
+        affinity_timeout_s: Some(from.affinity_timeout_s).filter(|s| *s > 0),
+        internal_policy: policy(&from.internal_traffic_policy),
+        external_policy: policy(&from.external_traffic_policy),
+        publish_not_ready: from.publish_not_ready,
+        name,
+    }
+}
+
+fn slice(from: wire::Slice) -> Slice {
+    let backends = from.endpoints.into_iter().filter_map(|e| {
+        Some(Backend {
+            address: address(&e.address, &from.name)?,
+            ready: e.ready,
+            serving: e.serving,
+            terminating: e.terminating,
+            node: Some(e.node_name).filter(|n| !n.is_empty()).map(|n| NodeName(n.into())),
+            pod: Some(e.pod).filter(|p| !p.is_empty()).map(|p| ObjectName::new(&from.namespace, &p)),
+        })
+    });
+    let ports = from.ports.into_iter().map(|p| SlicePort {
+        name: p.name.into(),
+        protocol: protocol(&p.protocol),
+        port: port(p.port),
+    });
+    Slice {
+        name: ObjectName::new(&from.namespace, &from.name),
+        service: ObjectName::new(&from.namespace, &from.service),
+        ports: ports.collect(),
+        backends: backends.collect(),
+    }
+}
+
+fn endpoint(from: &wire::Endpoint) -> Option<EndpointIdentity> {
+    Some(EndpointIdentity {
+        pod: ObjectName::new(&from.namespace, &from.name),
+        uid: from.uid.as_str().into(),
+        address: address(&from.address, &from.name)?,
+        identity: Identity(from.identity),
+        node: NodeName(from.node_name.as_str().into()),
+    })
+}
+
+/// A node without an address cannot be reached and is left out until it has one.
+fn node(from: &wire::Node) -> Option<NodeAddress> {
+    if from.internal_ip.is_empty() {
+        return None;
+    }
+    let (network, length) = from.pod_cidr.split_once('/').unwrap_or_default();
+    let pod_cidr = network.parse().ok().zip(length.parse().ok());
+    Some(NodeAddress {
+        node: NodeName(from.name.as_str().into()),
+        internal_ip: address(&from.internal_ip, &from.name)?,
+        pod_cidr,
+    })
+}
+
+fn pod(from: &wire::Object) -> Option<PodIntent> {
+    let pod = serde_json::from_slice(&from.json);
+    let pod = pod.inspect_err(|error| tracing::error!(name = from.name, %error, "a Pod does not parse"));
+    Some(PodIntent {
+        name: ObjectName::new(&from.namespace, &from.name),
+        revision: from.revision,
+        pod: Arc::new(pod.ok()?),
+    })
+}
+
+fn referenced(from: &wire::Object) -> Option<Referenced> {
+    let json = serde_json::from_slice(&from.json);
+    let json = json.inspect_err(|error| tracing::error!(name = from.name, %error, "an object does not parse"));
+    Some(Referenced {
+        key: ObjectKey {
+            kind: from.kind.as_str().into(),
+            name: ObjectName::new(&from.namespace, &from.name),
+        },
+        revision: from.revision,
+        json: Arc::new(json.ok()?),
+    })
+}
