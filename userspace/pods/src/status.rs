@@ -1,0 +1,230 @@
+//! The status of a Pod as users see it, in upstream's words.
+//!
+//! In: the state machine's state, facts of the node, the status before, `now`. Out: a Kubernetes `PodStatus`.
+//! Pure: the same input gives the same status, so an unchanged one need not be sent.
+
+mod conditions;
+mod phase;
+mod qos;
+#[cfg(test)]
+mod tests;
+
+use std::{net::Ipv4Addr, time::SystemTime};
+
+use beeline_api::time::from_system;
+use k8s_openapi::{
+    api::core::v1::{
+        ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+        ContainerStatus, HostIP, Pod, PodIP, PodStatus,
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+
+pub use phase::Phase;
+
+use crate::{
+    lifecycle::{Ended, Image, Run, Sandbox, Slot, Stage, State},
+    wanted::{PullPolicy, Role, WantedContainer},
+    words,
+};
+
+/// What a status says besides the state of the Pod.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The node's address.
+    pub host_ip: Ipv4Addr,
+    /// For transitions that happen now.
+    pub now: SystemTime,
+}
+
+/// The status of `pod` in `state`. `before` is the one reported last, or the API server's.
+#[must_use]
+pub fn pod_status(state: &State, pod: &Pod, before: Option<&PodStatus>, facts: Facts) -> PodStatus {
+    let of = |role_is_main: bool| {
+        let statuses: Vec<ContainerStatus> = state
+            .containers()
+            .filter(|(_, wanted, _)| (wanted.role == Role::Main) == role_is_main)
+            .map(|(at, wanted, slot)| container_status(state, at, wanted, slot))
+            .collect();
+        (!statuses.is_empty()).then_some(statuses)
+    };
+    let phase = phase::of(state);
+    let address = address(state, before, facts);
+    let host_ip = facts.host_ip.to_string();
+    PodStatus {
+        conditions: Some(conditions::of(state, phase, pod, before, facts)),
+        container_statuses: of(true),
+        host_ips: Some(vec![HostIP { ip: host_ip.clone() }]),
+        host_ip: Some(host_ip),
+        init_container_statuses: of(false),
+        observed_generation: pod.metadata.generation,
+        phase: Some(phase.as_str().to_owned()),
+        pod_ips: address.map(|address| vec![PodIP { ip: address.to_string() }]),
+        pod_ip: address.map(|address| address.to_string()),
+        qos_class: Some(qos::class(pod).to_owned()),
+        start_time: Some(time(state.since)),
+        ..PodStatus::default()
+    }
+}
+
+/// A Pod on its way down keeps showing the address it had.
+fn address(state: &State, before: Option<&PodStatus>, facts: Facts) -> Option<Ipv4Addr> {
+    if state.wanted.host_network {
+        return Some(facts.host_ip);
+    }
+    let kept = match (&state.stage, &state.sandbox) {
+        (Stage::Starting, Sandbox::Absent | Sandbox::Creating | Sandbox::Failed { .. }) => None,
+        _ => before.and_then(|before| before.pod_ip.as_deref()?.parse().ok()),
+    };
+    state.address().or(kept)
+}
+
+fn container_status(
+    state: &State,
+    at: usize,
+    wanted: &WantedContainer,
+    slot: &Slot,
+) -> ContainerStatus {
+    let (id, image_id) = (container_id(slot), image_id(slot));
+    let last = last(state, at, slot).map(|ended| ContainerState {
+        terminated: Some(terminated(ended)),
+        ..ContainerState::default()
+    });
+    let ready = match wanted.role {
+        Role::Init => slot.has_succeeded(),
+        Role::Sidecar | Role::Main => slot.is_ready(),
+    };
+    ContainerStatus {
+        container_id: id,
+        image: wanted.image.to_string(),
+        image_id,
+        last_state: Some(last.unwrap_or_default()),
+        name: wanted.name.to_string(),
+        ready,
+        restart_count: i32::try_from(slot.attempt).unwrap_or(i32::MAX),
+        started: Some(slot.is_started()),
+        state: Some(container_state(state, at, wanted, slot)),
+        ..ContainerStatus::default()
+    }
+}
+
+fn container_id(slot: &Slot) -> Option<String> {
+    let id = match &slot.run {
+        Run::Starting { id } | Run::Running { id, .. } => Some(id),
+        Run::Ended(ended) => ended.id.as_ref(),
+        Run::Idle | Run::Creating | Run::Failed { .. } => {
+            slot.last.as_ref().and_then(|last| last.id.as_ref())
+        }
+    };
+    id.map(|id| format!("beeline://{id}"))
+}
+
+fn image_id(slot: &Slot) -> String {
+    match &slot.image {
+        Image::Present { id } => id.clone(),
+        Image::Unknown | Image::Resolving { .. } | Image::Missing { .. } => String::new(),
+    }
+}
+
+/// Waits to be started again, with the end before this still in the slot.
+fn is_backing_off(state: &State, at: usize, slot: &Slot) -> bool {
+    let Some(wanted) = state.wanted.containers.get(at) else { return false };
+    let restarts = crate::lifecycle::restarts(state.wanted.restart, wanted.role, slot);
+    let waits = slot.told && state.stage == Stage::Starting;
+    waits && restarts
+}
+
+fn last<'a>(state: &State, at: usize, slot: &'a Slot) -> Option<&'a Ended> {
+    match &slot.run {
+        Run::Ended(ended) if is_backing_off(state, at, slot) => Some(ended),
+        _ => slot.last.as_ref(),
+    }
+}
+
+fn container_state(
+    state: &State,
+    at: usize,
+    wanted: &WantedContainer,
+    slot: &Slot,
+) -> ContainerState {
+    match &slot.run {
+        Run::Running { at, .. } => ContainerState {
+            running: Some(ContainerStateRunning { started_at: Some(time(*at)) }),
+            ..ContainerState::default()
+        },
+        Run::Ended(ended) if is_backing_off(state, at, slot) => {
+            let seconds = slot.backoff.map_or(0, |backoff| backoff.delay.as_secs());
+            let delay = human_delay(seconds);
+            let pod = &state.wanted;
+            let message = format!(
+                "back-off {delay} restarting failed container={} pod={}_{}({})",
+                wanted.name, pod.name, pod.namespace, pod.uid
+            );
+            let reason = if ended.reason == "StartError" && slot.backoff.is_none() {
+                "RunContainerError"
+            } else {
+                "CrashLoopBackOff"
+            };
+            waiting(reason, Some(message))
+        }
+        Run::Ended(ended) => {
+            ContainerState { terminated: Some(terminated(ended)), ..ContainerState::default() }
+        }
+        Run::Failed { reason, message, .. } => waiting(reason, Some(message.clone())),
+        Run::Idle | Run::Creating | Run::Starting { .. } => not_begun(state, at, wanted, slot),
+    }
+}
+
+fn not_begun(state: &State, at: usize, wanted: &WantedContainer, slot: &Slot) -> ContainerState {
+    if let Image::Missing { backing_off, .. } = slot.image {
+        return match (wanted.pull, backing_off) {
+            (PullPolicy::Never, _) => {
+                waiting("ErrImageNeverPull", Some(words::never_pull(&wanted.image)))
+            }
+            (_, false) => waiting("ErrImagePull", Some(words::not_here(&wanted.image))),
+            (_, true) => waiting("ImagePullBackOff", Some(words::pull_back_off(&wanted.image))),
+        };
+    }
+    let inits_open = state.containers().any(|(other, wanted, slot)| {
+        other != at && wanted.role == Role::Init && !slot.has_succeeded()
+    });
+    let word = if inits_open || wanted.role != Role::Main {
+        "PodInitializing"
+    } else {
+        "ContainerCreating"
+    };
+    waiting(word, None)
+}
+
+fn waiting(reason: &str, message: Option<String>) -> ContainerState {
+    ContainerState {
+        waiting: Some(ContainerStateWaiting { message, reason: Some(reason.to_owned()) }),
+        ..ContainerState::default()
+    }
+}
+
+fn terminated(ended: &Ended) -> ContainerStateTerminated {
+    ContainerStateTerminated {
+        container_id: ended.id.as_ref().map(|id| format!("beeline://{id}")),
+        exit_code: ended.code,
+        finished_at: Some(time(ended.finished_at)),
+        message: ended.message.clone(),
+        reason: Some(ended.reason.clone()),
+        signal: ended.signal,
+        started_at: ended.started_at.map(time),
+    }
+}
+
+/// As Go prints a duration of whole seconds.
+fn human_delay(seconds: u64) -> String {
+    match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{seconds}s"),
+        (minutes, seconds) => format!("{minutes}m{seconds}s"),
+    }
+}
+
+/// Whole seconds, as the API keeps them: a status that comes back must equal the one that was sent.
+pub(crate) fn time(time: SystemTime) -> Time {
+    let exact = from_system(time);
+    Time(k8s_openapi::jiff::Timestamp::from_second(exact.as_second()).unwrap_or(exact))
+}

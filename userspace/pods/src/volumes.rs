@@ -1,0 +1,305 @@
+//! The volumes of a Pod as directories and files on this node.
+//!
+//! In: the Pod, facts of the node, ConfigMaps and Secrets, the Pod's own directory. Out: where each volume lies on the
+//! host. Refuses kinds of volumes that nobody here can make, and paths that lead out of a volume.
+//! Everything it makes is below the Pod's directory. Safe to repeat.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Component, Path, PathBuf},
+};
+
+use beeline_tables::Snapshot;
+use k8s_openapi::api::core::v1::{
+    DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath, ProjectedVolumeSource, Volume,
+};
+
+use crate::{
+    env::{self, Kind},
+    fields::PodFacts,
+};
+
+/// Upstream's default mode of files.
+const MODE_DEFAULT: i32 = 0o644;
+
+/// Why a volume cannot be made (yet). The text is that of upstream's `FailedMount` event.
+#[derive(Debug, thiserror::Error)]
+#[error("MountVolume.SetUp failed for volume \"{volume}\" : {why}")]
+pub struct VolumeError {
+    /// The volume's name.
+    pub volume: String,
+    /// What is missing or failed.
+    pub why: String,
+}
+
+/// Where each volume of the Pod lies on the host.
+pub type Places = BTreeMap<String, PathBuf>;
+
+/// Files of a volume with their content and mode, by path within it.
+type Files = BTreeMap<String, (Vec<u8>, i32)>;
+
+/// Make the volumes of a Pod below `dir`. Blocks on the disk.
+pub fn prepare(
+    facts: PodFacts<'_>,
+    snapshot: &Snapshot,
+    dir: &Path,
+) -> Result<Places, VolumeError> {
+    let volumes = facts.pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
+    let mut places = Places::new();
+    for volume in volumes.into_iter().flatten() {
+        let place = dir.join("volumes").join(&volume.name);
+        let made = make(volume, facts, snapshot, place);
+        let place = made.map_err(|why| VolumeError { volume: volume.name.clone(), why })?;
+        places.insert(volume.name.clone(), place);
+    }
+    Ok(places)
+}
+
+/// Remove all that [`prepare`] made.
+pub fn remove(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn make(
+    volume: &Volume,
+    facts: PodFacts<'_>,
+    snapshot: &Snapshot,
+    place: PathBuf,
+) -> Result<PathBuf, String> {
+    let namespace = facts.pod.metadata.namespace.as_deref().unwrap_or_default();
+    if let Some(path) = &volume.host_path {
+        return host_path(path);
+    }
+    if volume.empty_dir.is_some() {
+        directory(&place, 0o777)?;
+        return Ok(place);
+    }
+    let mut files = Files::new();
+    if let Some(map) = &volume.config_map {
+        let keys = Keys {
+            kind: Kind::ConfigMap,
+            name: &map.name,
+            items: map.items.as_deref(),
+            optional: map.optional,
+        };
+        keys.collect(snapshot, namespace, map.default_mode, &mut files)?;
+    } else if let Some(secret) = &volume.secret {
+        let name = secret.secret_name.as_deref().unwrap_or_default();
+        let keys = Keys {
+            kind: Kind::Secret,
+            name,
+            items: secret.items.as_deref(),
+            optional: secret.optional,
+        };
+        keys.collect(snapshot, namespace, secret.default_mode, &mut files)?;
+    } else if let Some(downward) = &volume.downward_api {
+        downward_files(downward.items.as_deref(), facts, downward.default_mode, &mut files)?;
+    } else if let Some(projected) = &volume.projected {
+        projected_files(projected, facts, snapshot, namespace, &mut files)?;
+    } else {
+        let kind = kind_of(volume);
+        return Err(format!(
+            "volumes of kind {kind} are not supported on this node; use emptyDir, hostPath, configMap, secret, \
+             downwardAPI or projected"
+        ));
+    }
+    write(&place, &files)?;
+    Ok(place)
+}
+
+/// The field that says what a volume is.
+fn kind_of(volume: &Volume) -> String {
+    let json = serde_json::to_value(volume).unwrap_or_default();
+    let fields = json.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+    fields.into_iter().find(|key| *key != "name").unwrap_or("unknown").to_owned()
+}
+
+fn host_path(source: &HostPathVolumeSource) -> Result<PathBuf, String> {
+    let path = PathBuf::from(&source.path);
+    let kind = source.type_.as_deref().unwrap_or_default();
+    let fail = |error: io::Error| format!("hostPath {}: {error}", source.path);
+    match kind {
+        "DirectoryOrCreate" => fs::create_dir_all(&path).map_err(fail)?,
+        "FileOrCreate" if !path.exists() => fs::write(&path, b"").map_err(fail)?,
+        _ => {}
+    }
+    let meta = fs::metadata(&path).map_err(fail)?;
+    let fits = match kind {
+        "Directory" | "DirectoryOrCreate" => meta.is_dir(),
+        "File" | "FileOrCreate" => meta.is_file(),
+        _ => true,
+    };
+    if fits {
+        Ok(path)
+    } else {
+        Err(format!("hostPath type check failed: {} is not a {kind}", source.path))
+    }
+}
+
+/// A selection of the keys of a ConfigMap or Secret.
+struct Keys<'a> {
+    kind: Kind,
+    name: &'a str,
+    items: Option<&'a [KeyToPath]>,
+    optional: Option<bool>,
+}
+
+impl Keys<'_> {
+    fn collect(
+        &self,
+        snapshot: &Snapshot,
+        namespace: &str,
+        mode: Option<i32>,
+        files: &mut Files,
+    ) -> Result<(), String> {
+        let optional = self.optional == Some(true);
+        let mode = mode.unwrap_or(MODE_DEFAULT);
+        let Some(mut data) = env::data(snapshot, self.kind, namespace, self.name) else {
+            let kind = self.kind.word().to_lowercase();
+            return if optional {
+                Ok(())
+            } else {
+                Err(format!("{kind} \"{}\" not found", self.name))
+            };
+        };
+        let Some(items) = self.items.filter(|items| !items.is_empty()) else {
+            files.extend(data.into_iter().map(|(key, content)| (key, (content, mode))));
+            return Ok(());
+        };
+        for item in items {
+            match data.remove(&item.key) {
+                Some(content) => {
+                    files.insert(item.path.clone(), (content, item.mode.unwrap_or(mode)));
+                }
+                None if optional => {}
+                None => {
+                    return Err(format!(
+                        "references non-existent {} key: {}",
+                        self.kind.word(),
+                        item.key
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn downward_files(
+    items: Option<&[DownwardAPIVolumeFile]>,
+    facts: PodFacts<'_>,
+    mode: Option<i32>,
+    files: &mut Files,
+) -> Result<(), String> {
+    for item in items.into_iter().flatten() {
+        let value = match (&item.field_ref, &item.resource_field_ref) {
+            (Some(field), _) => facts.field(&field.field_path),
+            (None, Some(selector)) => {
+                let named = selector.container_name.as_deref().unwrap_or_default();
+                crate::wanted::container(facts.pod, named)
+                    .and_then(|container| facts.resource(selector, container))
+            }
+            (None, None) => None,
+        };
+        let value = value.ok_or_else(|| format!("file {}: no such field", item.path))?;
+        let mode = item.mode.or(mode).unwrap_or(MODE_DEFAULT);
+        files.insert(item.path.clone(), (value.into_bytes(), mode));
+    }
+    Ok(())
+}
+
+fn projected_files(
+    projected: &ProjectedVolumeSource,
+    facts: PodFacts<'_>,
+    snapshot: &Snapshot,
+    namespace: &str,
+    files: &mut Files,
+) -> Result<(), String> {
+    let mode = projected.default_mode;
+    for source in projected.sources.iter().flatten() {
+        if let Some(map) = &source.config_map {
+            let keys = Keys {
+                kind: Kind::ConfigMap,
+                name: &map.name,
+                items: map.items.as_deref(),
+                optional: map.optional,
+            };
+            keys.collect(snapshot, namespace, mode, files)?;
+        }
+        if let Some(secret) = &source.secret {
+            let keys = Keys {
+                kind: Kind::Secret,
+                name: &secret.name,
+                items: secret.items.as_deref(),
+                optional: secret.optional,
+            };
+            keys.collect(snapshot, namespace, mode, files)?;
+        }
+        if let Some(downward) = &source.downward_api {
+            downward_files(downward.items.as_deref(), facts, mode, files)?;
+        }
+        // Tokens come with the issue on service accounts: until then the file is absent, as without automount.
+        if source.service_account_token.is_some() {
+            tracing::debug!(pod = facts.pod.metadata.name, "no service account token yet");
+        }
+    }
+    Ok(())
+}
+
+fn directory(path: &Path, mode: u32) -> Result<(), String> {
+    fs::create_dir_all(path)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+        .map_err(|error| format!("make {}: {error}", path.display()))
+}
+
+/// Each file is replaced whole: readers see the old content or the new.
+fn write(place: &Path, files: &Files) -> Result<(), String> {
+    directory(place, 0o755)?;
+    for (name, (content, mode)) in files {
+        let relative = inner(name)
+            .ok_or_else(|| format!("invalid path {name:?}: must stay within the volume"))?;
+        let path = place.join(relative);
+        let fail = |error: io::Error| format!("write {}: {error}", path.display());
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(fail)?;
+        }
+        let draft = path.with_added_extension("beeline-draft");
+        fs::write(&draft, content).map_err(fail)?;
+        let mode = fs::Permissions::from_mode(u32::try_from(*mode).unwrap_or(0o600) & 0o777);
+        fs::set_permissions(&draft, mode).and_then(|()| fs::rename(&draft, &path)).map_err(fail)?;
+    }
+    Ok(())
+}
+
+/// A path that stays below where it starts.
+fn inner(path: &str) -> Option<&Path> {
+    let path = Path::new(path);
+    let stays =
+        path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    (stays && !path.as_os_str().is_empty()).then_some(path)
+}
+
+/// A `subPath` of a volume, made as a directory if it is missing. Links in it may not lead out.
+pub fn sub_path(place: &Path, sub: &str) -> Result<PathBuf, String> {
+    let relative = inner(sub)
+        .ok_or_else(|| format!("invalid subPath {sub:?}: must stay within the volume"))?;
+    let fail = |error: io::Error| format!("failed to prepare subPath {sub}: {error}");
+    let path = place.join(relative);
+    if !path.exists() {
+        fs::create_dir_all(&path).map_err(fail)?;
+    }
+    let (real, root) = (path.canonicalize().map_err(fail)?, place.canonicalize().map_err(fail)?);
+    if real.starts_with(&root) {
+        Ok(real)
+    } else {
+        Err(format!("subPath {sub:?} leads out of the volume"))
+    }
+}
+
+#[cfg(test)]
+mod tests;
