@@ -12,7 +12,7 @@ use beeline_auth::{
 };
 use beeline_kit::Tasks;
 use beeline_registry::{Caller, Patch, Registry, Subresource, Target, WriteOptions};
-use beeline_store::Memory;
+use beeline_store::Embedded;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
@@ -61,7 +61,8 @@ impl Fixture {
     pub(crate) async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tasks = Tasks::new();
-        let store = Arc::new(Memory::new());
+        let limits = beeline_store::Options { segment_bytes: 1 << 20, ..Default::default() };
+        let store = Embedded::open(&dir.path().join("store"), limits, &tasks).await.unwrap();
         let registry =
             Registry::open(store, beeline_registry::Options::default(), &tasks).await.unwrap();
         let now = SystemTime::now();
