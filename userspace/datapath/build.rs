@@ -3,7 +3,8 @@
 use std::{env, fs, path::PathBuf};
 
 fn main() {
-    let workspace = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../..");
+    let workspace =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("../..");
     let object = workspace.join("target/bpf/beeline.o");
     let copy = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("beeline.o");
     emit("rustc-check-cfg=cfg(has_object)");

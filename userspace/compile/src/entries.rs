@@ -68,7 +68,9 @@ impl Entries {
             generation: frontend.generation,
             index,
         };
-        (0..frontend.backend_count).filter_map(|index| self.slots.get(&slot(index)).copied()).collect()
+        (0..frontend.backend_count)
+            .filter_map(|index| self.slots.get(&slot(index)).copied())
+            .collect()
     }
 }
 

@@ -9,9 +9,7 @@ use std::{
     fmt,
 };
 
-use beeline_abi::{
-    Backend, BackendId, Be32, Endpoint, Frontend, FrontendKey, NetnsOwner, SlotKey,
-};
+use beeline_abi::{Backend, BackendId, Be32, Endpoint, Frontend, FrontendKey, NetnsOwner, SlotKey};
 use beeline_tables::Epoch;
 
 use crate::{
@@ -57,8 +55,7 @@ impl Plan {
     /// How many entries it writes and removes.
     pub fn writes(&self) -> usize {
         let Plan { epoch: _, endpoints, netns, backends, slots, frontends, gone } = self;
-        let puts =
-            endpoints.len() + netns.len() + backends.len() + slots.len() + frontends.len();
+        let puts = endpoints.len() + netns.len() + backends.len() + slots.len() + frontends.len();
         puts + gone.frontends.len()
             + gone.slots.len()
             + gone.backends.len()

@@ -63,8 +63,7 @@ fn wanted_port(
     }
     let fitness = candidates(snapshot, node, service, port);
     let (backends, terminating) = choose(&fitness);
-    let key =
-        PortKey { service: service.name.clone(), port: port.port, protocol: port.protocol };
+    let key = PortKey { service: service.name.clone(), port: port.port, protocol: port.protocol };
     Some(WantedPort { key, proto, frontends, backends, terminating })
 }
 
@@ -79,9 +78,8 @@ pub(crate) fn translated(protocol: Protocol) -> Option<Proto> {
 
 /// What callers dial. Node ports, external and load-balancer addresses will be added here.
 fn frontends(service: &Service, port: &ServicePort, proto: Proto) -> Vec<FrontendKey> {
-    let frontend = |address: &Ipv4Addr| {
-        FrontendKey::new((*address).into(), Be16::from_host(port.port), proto)
-    };
+    let frontend =
+        |address: &Ipv4Addr| FrontendKey::new((*address).into(), Be16::from_host(port.port), proto);
     service.cluster_ips.iter().map(frontend).collect()
 }
 
@@ -101,9 +99,8 @@ fn candidates(
 ) -> BTreeMap<(Ipv4Addr, u16), Fitness> {
     let mut found: BTreeMap<(Ipv4Addr, u16), Fitness> = BTreeMap::new();
     for slice in snapshot.slices_for(&service.name) {
-        let named = |p: &&beeline_tables::SlicePort| {
-            p.name == port.name && p.protocol == port.protocol
-        };
+        let named =
+            |p: &&beeline_tables::SlicePort| p.name == port.name && p.protocol == port.protocol;
         let Some(target) = slice.ports.iter().find(named) else { continue };
         for backend in slice.backends.iter().filter(|backend| admitted(service, node, backend)) {
             let fitness = found.entry((backend.address, target.port)).or_default();

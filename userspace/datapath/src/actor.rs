@@ -12,11 +12,8 @@ use beeline_tables::{Epoch, Reader, Snapshot};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    Config, DatapathError, EndpointAttach, EventBatch, Feature, Held, InForce,
-    events, features,
-    features::require,
-    kernel::Kernel,
-    logs, programs,
+    Config, DatapathError, EndpointAttach, EventBatch, Feature, Held, InForce, events, features,
+    features::require, kernel::Kernel, logs, programs,
 };
 
 /// Requests that may wait; more make the askers wait.
@@ -49,7 +46,11 @@ impl Datapath {
         let (work, queue) = mpsc::channel(QUEUE);
         tasks.spawn("datapath", serve(kernel, queue, tasks.token()));
         let in_force = InForce { epoch, ..InForce::default() };
-        Ok(Self { work, in_force: Arc::new(watch::Sender::new(in_force)), features: Arc::new(features) })
+        Ok(Self {
+            work,
+            in_force: Arc::new(watch::Sender::new(in_force)),
+            features: Arc::new(features),
+        })
     }
 
     /// What of the kernel is used, and what is missing.

@@ -134,7 +134,8 @@ fn c_path(path: &Path) -> io::Result<CString> {
 /// Gives an object a name in a bpffs.
 pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = c_path(path)?;
-    let mut attr = Object { pathname: path.as_ptr().addr() as u64, bpf_fd: raw(object), file_flags: 0 };
+    let mut attr =
+        Object { pathname: path.as_ptr().addr() as u64, bpf_fd: raw(object), file_flags: 0 };
     bpf(OBJ_PIN, &mut attr).map(drop)
 }
 

@@ -8,13 +8,17 @@ use crate::Feature;
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
     /// The process may not load programs.
-    #[error("loading kernel programs needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN (for mounting bpffs)")]
+    #[error(
+        "loading kernel programs needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN (for mounting bpffs)"
+    )]
     Privilege,
     /// The kernel or its set-up lacks something.
     #[error("{} is missing: {}. {}", .0.name, .0.why, .0.remedy)]
     Missing(Box<Feature>),
     /// The binary holds no kernel object.
-    #[error("this binary was built without kernel programs: run `cargo xtask build-ebpf`, then build it again")]
+    #[error(
+        "this binary was built without kernel programs: run `cargo xtask build-ebpf`, then build it again"
+    )]
     NoObject,
     /// The pinned maps are of another version, and pods depend on them.
     #[error(
@@ -64,10 +68,14 @@ pub enum DatapathError {
         source: Box<aya::programs::ProgramError>,
     },
     /// The object lacks a program, or has one of another type.
-    #[error("the kernel object has no program {0} of the right type: run `cargo xtask build-ebpf`, then build again")]
+    #[error(
+        "the kernel object has no program {0} of the right type: run `cargo xtask build-ebpf`, then build again"
+    )]
     NoProgram(&'static str),
     /// After a replacement a program would use other maps than those adopted.
-    #[error("program {program} uses another map than the pinned {map}: connections would be orphaned")]
+    #[error(
+        "program {program} uses another map than the pinned {map}: connections would be orphaned"
+    )]
     Orphaned {
         /// The program.
         program: &'static str,

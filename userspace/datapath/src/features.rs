@@ -43,7 +43,16 @@ pub struct Feature {
 
 /// Everything that matters, found by asking the kernel. Loads and changes nothing that stays.
 pub fn features(config: &Config) -> Vec<Feature> {
-    vec![kernel(), privilege(), bpffs(&config.bpf_root), cgroup(&config.cgroup_root), ring(), tcx(), btf(), jit()]
+    vec![
+        kernel(),
+        privilege(),
+        bpffs(&config.bpf_root),
+        cgroup(&config.cgroup_root),
+        ring(),
+        tcx(),
+        btf(),
+        jit(),
+    ]
 }
 
 /// The first required feature that is missing, as an error.
@@ -66,13 +75,18 @@ fn feature(name: &str, required: bool, found: Result<String, String>, remedy: &s
 }
 
 fn read(path: &str) -> Result<String, String> {
-    fs::read_to_string(path).map(|text| text.trim().to_owned()).map_err(|error| format!("{path}: {error}"))
+    fs::read_to_string(path)
+        .map(|text| text.trim().to_owned())
+        .map_err(|error| format!("{path}: {error}"))
 }
 
 fn kernel() -> Feature {
     let found = read("/proc/sys/kernel/osrelease").and_then(|release| match version(&release) {
         Some(version) if version >= KERNEL_MIN => Ok(format!("Linux {release}")),
-        _ => Err(format!("this is Linux {release}, the oldest supported is {}.{}", KERNEL_MIN.0, KERNEL_MIN.1)),
+        _ => Err(format!(
+            "this is Linux {release}, the oldest supported is {}.{}",
+            KERNEL_MIN.0, KERNEL_MIN.1
+        )),
     });
     feature("kernel", true, found, "Boot a newer kernel")
 }
@@ -136,7 +150,12 @@ fn tcx() -> Feature {
         Ok(_) => Ok("programs sit on pod links".to_owned()),
         Err(error) => Err(error.to_string()),
     };
-    feature("tcx", true, found, "Boot a kernel of 6.6 or later; clsact for older ones is not there yet")
+    feature(
+        "tcx",
+        true,
+        found,
+        "Boot a kernel of 6.6 or later; clsact for older ones is not there yet",
+    )
 }
 
 fn btf() -> Feature {
@@ -179,7 +198,10 @@ mod tests {
         let found = cgroup(Path::new("/proc"));
         assert_eq!(found.state, State::Missing);
         let error = require(&[found]).unwrap_err().to_string();
-        assert!(error.starts_with("cgroup v2 is missing: /proc is not in a cgroup v2 mount."), "{error}");
+        assert!(
+            error.starts_with("cgroup v2 is missing: /proc is not in a cgroup v2 mount."),
+            "{error}"
+        );
         assert!(error.contains("--cgroup-root"), "{error}");
     }
 

@@ -7,7 +7,8 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use beeline_abi::{
-    BackendId, CONFIG_LAZY_EVENTS, Config as KernelConfig, Epoch as AbiEpoch, Identity, LAYOUT_VERSION,
+    BackendId, CONFIG_LAZY_EVENTS, Config as KernelConfig, Epoch as AbiEpoch, Identity,
+    LAYOUT_VERSION,
 };
 use beeline_compile::{Attached, Compiler, Facts, Plan};
 use beeline_tables::{Epoch, Snapshot};
@@ -73,7 +74,12 @@ impl Kernel {
         kernel.place()?;
         kernel.programs.attach_cgroup(&kernel.pins, &config.cgroup_root)?;
         let pods = kernel.facts.attached.len();
-        tracing::info!(adopted = found == Found::Adopted, epoch = epoch.0, pods, "datapath in force");
+        tracing::info!(
+            adopted = found == Found::Adopted,
+            epoch = epoch.0,
+            pods,
+            "datapath in force"
+        );
         Ok(kernel)
     }
 
@@ -136,7 +142,8 @@ impl Kernel {
         let mut ended = Vec::new();
         for id in idle {
             let since = *self.draining.entry(id).or_insert(now);
-            let open = self.maps.counters_of(id).map_or(0, |counters| view::open_connections(&counters));
+            let open =
+                self.maps.counters_of(id).map_or(0, |counters| view::open_connections(&counters));
             if open == 0 || now.duration_since(since) > DRAIN_MAX {
                 ended.push(id);
             }
@@ -189,8 +196,13 @@ impl Kernel {
     fn check_room(&mut self, plan: &Plan) -> Result<(), DatapathError> {
         let Some(compiler) = &self.compiler else { return Ok(()) };
         let gone = &plan.gone;
-        let leaving =
-            [gone.frontends.len(), gone.slots.len(), gone.backends.len(), gone.endpoints.len(), gone.netns.len()];
+        let leaving = [
+            gone.frontends.len(),
+            gone.slots.len(),
+            gone.backends.len(),
+            gone.endpoints.len(),
+            gone.netns.len(),
+        ];
         for (usage, leaving) in compiler.entries().usage().into_iter().zip(leaving) {
             let wanted = usage.entries + leaving;
             if wanted > usage.limit as usize {
@@ -199,7 +211,12 @@ impl Kernel {
             if usage.percent() < PRESSURE_PERCENT {
                 self.pressed.remove(usage.map);
             } else if self.pressed.insert(usage.map) {
-                tracing::warn!(map = usage.map, entries = usage.entries, limit = usage.limit, "map is nearly full");
+                tracing::warn!(
+                    map = usage.map,
+                    entries = usage.entries,
+                    limit = usage.limit,
+                    "map is nearly full"
+                );
             }
         }
         Ok(())

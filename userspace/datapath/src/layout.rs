@@ -58,9 +58,18 @@ pub(crate) fn check(pins: &Pins) -> Result<Found, DatapathError> {
     let pods = endpoints::count(pins)?;
     if pods > 0 {
         let wanted = format!("version {LAYOUT_VERSION}");
-        return Err(DatapathError::Layout { directory: pins.directory.clone(), found, wanted, pods });
+        return Err(DatapathError::Layout {
+            directory: pins.directory.clone(),
+            found,
+            wanted,
+            pods,
+        });
     }
-    tracing::warn!(found, wanted = LAYOUT_VERSION, "pinned maps of another layout, no pods use them: starting anew");
+    tracing::warn!(
+        found,
+        wanted = LAYOUT_VERSION,
+        "pinned maps of another layout, no pods use them: starting anew"
+    );
     pins.clear()?;
     Ok(Found::Fresh)
 }

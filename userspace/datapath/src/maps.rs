@@ -49,7 +49,8 @@ impl<K: Pod + Default + Ord, V: Pod + Default> Table<K, V> {
     }
 
     fn read(&self) -> Result<BTreeMap<K, V>, DatapathError> {
-        let all = bpf::read_all(self.fd.as_fd()).map_err(|source| failed("read", self.name, source))?;
+        let all =
+            bpf::read_all(self.fd.as_fd()).map_err(|source| failed("read", self.name, source))?;
         Ok(all.into_iter().collect())
     }
 
@@ -59,7 +60,8 @@ impl<K: Pod + Default + Ord, V: Pod + Default> Table<K, V> {
         }
         let keys: Vec<K> = entries.keys().copied().collect();
         let values: Vec<V> = entries.values().copied().collect();
-        bpf::update(self.fd.as_fd(), &keys, &values).map_err(|source| failed("write", self.name, source))
+        bpf::update(self.fd.as_fd(), &keys, &values)
+            .map_err(|source| failed("write", self.name, source))
     }
 
     fn remove(&self, keys: &BTreeSet<K>) -> Result<(), DatapathError> {
@@ -67,7 +69,8 @@ impl<K: Pod + Default + Ord, V: Pod + Default> Table<K, V> {
             return Ok(());
         }
         let keys: Vec<K> = keys.iter().copied().collect();
-        bpf::delete(self.fd.as_fd(), &keys).map_err(|source| failed("delete from", self.name, source))
+        bpf::delete(self.fd.as_fd(), &keys)
+            .map_err(|source| failed("delete from", self.name, source))
     }
 }
 
@@ -128,7 +131,11 @@ impl Maps {
         let zero = PerCpuValues::try_from(zero)
             .map_err(|source| failed("write", maps::BACKEND_COUNTERS, source))?;
         match self.counts.insert(id, zero, NOEXIST) {
-            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            Err(MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
+            {
+                Ok(())
+            }
             answer => answer.map_err(|error| of_aya("write", maps::BACKEND_COUNTERS, error)),
         }
     }
@@ -136,13 +143,20 @@ impl Maps {
     fn stop_counting(&mut self, id: BackendId) -> Result<(), DatapathError> {
         match self.counts.remove(&id) {
             Err(MapError::KeyNotFound) => Ok(()),
-            Err(MapError::SyscallError(error)) if error.io_error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(())
+            }
             answer => answer.map_err(|error| of_aya("delete from", maps::BACKEND_COUNTERS, error)),
         }
     }
 
     /// Gives counters to backends without, and takes those away that belong to none: what a crash between two writes leaves.
-    pub(crate) fn repair_counters(&mut self, backends: &BTreeMap<BackendId, Backend>) -> Result<(), DatapathError> {
+    pub(crate) fn repair_counters(
+        &mut self,
+        backends: &BTreeMap<BackendId, Backend>,
+    ) -> Result<(), DatapathError> {
         let counted: BTreeSet<BackendId> = self.counts.keys().filter_map(Result::ok).collect();
         for id in backends.keys().filter(|id| !counted.contains(id)) {
             self.start_counting(*id)?;
@@ -205,7 +219,10 @@ impl Maps {
     }
 }
 
-fn typed<T: TryFrom<Map, Error = MapError>>(pins: &Pins, name: &'static str) -> Result<T, DatapathError> {
+fn typed<T: TryFrom<Map, Error = MapError>>(
+    pins: &Pins,
+    name: &'static str,
+) -> Result<T, DatapathError> {
     let open = || T::try_from(Map::from_map_data(MapData::from_pin(pins.map(name))?)?);
     open().map_err(|error| of_aya("open", name, error))
 }

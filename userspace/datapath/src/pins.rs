@@ -10,11 +10,7 @@ use std::{
 
 use beeline_sys::fs as mounts;
 
-use crate::{
-    Config, DatapathError,
-    config::instance_directory,
-    error::At as _,
-};
+use crate::{Config, DatapathError, config::instance_directory, error::At as _};
 
 const SYSFS_BPF: &str = "/sys/fs/bpf";
 
@@ -49,9 +45,8 @@ impl Pins {
     /// The names of pinned links.
     pub(crate) fn link_names(&self) -> Result<Vec<String>, DatapathError> {
         let entries = fs::read_dir(&self.links).at("list", &self.links)?;
-        let mut names: Vec<String> = entries
-            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-            .collect();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
         names.sort();
         Ok(names)
     }

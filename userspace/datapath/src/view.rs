@@ -5,7 +5,9 @@ use std::{
     net::{Ipv4Addr, SocketAddrV4},
 };
 
-use beeline_abi::{Backend, BackendCounters, BackendId, BackendState, Frontend, FrontendKey, Proto};
+use beeline_abi::{
+    Backend, BackendCounters, BackendId, BackendState, Frontend, FrontendKey, Proto,
+};
 use beeline_compile::{Compiler, Entries};
 use serde::{Deserialize, Serialize};
 
@@ -97,7 +99,8 @@ pub(crate) fn held(
         .collect();
     services.sort_by_key(|view| (view.frontend, view.protocol.clone()));
     let listed: BTreeSet<BackendId> = entries.slots.values().copied().collect();
-    let draining = views.iter().filter(|(id, _)| !listed.contains(id)).map(|(_, view)| view.clone());
+    let draining =
+        views.iter().filter(|(id, _)| !listed.contains(id)).map(|(_, view)| view.clone());
     let draining = draining.collect();
     let maps = entries.usage().map(|usage| UsageView {
         map: usage.map.to_owned(),

@@ -63,7 +63,9 @@ fn a_restart_changes_nothing_for_anybody() {
         assert_eq!(tcp.service, "default/web");
         assert_eq!(tcp.backends.len(), 1);
         assert_eq!(tcp.backends[0].address.port(), 8081);
-        assert!(held.draining.iter().any(|backend| backend.open == 3 && backend.address.port() == 8080));
+        assert!(
+            held.draining.iter().any(|backend| backend.open == 3 && backend.address.port() == 8080)
+        );
     });
     assert_eq!(world.pod.ask("talk 0"), "8080");
     assert_eq!(world.pod.ask("connect 10.43.0.10:80"), "peer=10.43.0.10:80");
@@ -85,9 +87,16 @@ fn nobody_else_is_touched_and_refusal_is_at_once() {
         world.attach(&datapath).await;
         datapath.reconcile(world.tables(1, &[8080])).await.unwrap();
     });
-    assert_eq!(world.host.ask("connect 10.43.0.10:80"), "peer=10.43.0.10:80", "the node itself is served");
+    assert_eq!(
+        world.host.ask("connect 10.43.0.10:80"),
+        "peer=10.43.0.10:80",
+        "the node itself is served"
+    );
     let stranger = world.stranger.ask("connect 10.43.0.10:80");
-    assert!(stranger.starts_with("error"), "a namespace that is not ours is left alone: {stranger}");
+    assert!(
+        stranger.starts_with("error"),
+        "a namespace that is not ours is left alone: {stranger}"
+    );
 
     running.run(|world, datapath| async move {
         datapath.reconcile(world.tables(2, &[])).await.unwrap();
@@ -122,7 +131,8 @@ fn events_name_what_happened() {
         while hooks.len() < 3 {
             let wait = std::time::Duration::from_secs(5);
             let batch = tokio::time::timeout(wait, events.recv()).await.expect("events").unwrap();
-            let year = (batch.clock_offset_ns + batch.events[0].time_ns) / 1_000_000_000 / 31_556_952;
+            let year =
+                (batch.clock_offset_ns + batch.events[0].time_ns) / 1_000_000_000 / 31_556_952;
             assert!(year >= 54, "stamps become wall-clock time");
             hooks.extend(batch.events.iter().filter_map(|event| Some(event.hook()?.name())));
         }

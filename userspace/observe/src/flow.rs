@@ -1,139 +1,210 @@
-//! What a flow record says. Its JSON is read by people's scripts: fields are added, never renamed.
+//! A flow as people, files and other programs see it. The field names of the JSON are a contract; they follow Hubble's
+//! where it has the thing.
 
-use std::net::Ipv4Addr;
+use std::{fmt, net::Ipv4Addr, sync::Arc};
 
+use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// One direction of one connection, or one refusal. Counts are totals since the direction began.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// One event of one direction of a connection, or of a socket that connected.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Flow {
-    /// When it was last seen: RFC 3339 in UTC with microseconds.
-    pub time: String,
-    /// The same in milliseconds since 1970.
-    pub time_ms: u64,
-    /// What the last event told.
+    /// When, RFC 3339 in UTC with nanoseconds.
+    #[serde(with = "rfc3339")]
+    pub time: Timestamp,
+    /// What of the flow's life this tells.
     pub event: Event,
-    /// The connection's number, the same in both directions and at every hook; zero for a dropped packet.
-    pub flow_id: u64,
     /// What was decided.
     pub verdict: Verdict,
-    /// Why it was dropped or refused.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub drop_reason: Option<String>,
-    /// The rule behind the verdict.
+    /// Why it ended, where it was dropped or refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drop_reason: Option<Arc<str>>,
+    /// The rule behind the verdict, by number.
     pub rule_id: u32,
-    /// Its name, for the rules that are built in.
-    pub rule: String,
-    /// Whether this direction answers the one that began.
-    pub reply: bool,
+    /// The same by name.
+    pub rule: Arc<str>,
+    /// The connection's number at every hook, 16 hex digits; zeroes when there is none.
+    pub flow_id: String,
+    /// Addresses as in the packet.
+    pub ip: Ip,
+    /// Protocol and ports as in the packet.
+    pub l4: L4,
     /// Who sends.
     pub source: Peer,
     /// Who receives.
     pub destination: Peer,
-    /// Protocol and what belongs to it.
-    pub l4: L4,
-    /// The Service that was dialled, if one was.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub service: Option<Service>,
-    /// Bytes of IP packets.
+    /// The Service that was dialled, where one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceRef>,
+    /// Bytes of IP packets in this direction so far.
     pub bytes: u64,
-    /// Packets.
+    /// Packets in this direction so far.
     pub packets: u64,
+    /// TCP flags seen in this direction so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tcp_flags: Vec<Arc<str>>,
+    /// Into the pod, out of it, or a socket of the node.
+    pub traffic_direction: Direction,
+    /// This direction answers the one that began.
+    pub is_reply: bool,
     /// Where the kernel saw it: `from_pod`, `to_pod`, `connect`, `sendmsg`.
-    pub hook: String,
+    pub hook: Arc<str>,
     /// The node that saw it.
-    pub node_name: String,
+    pub node_name: Arc<str>,
 }
 
-/// What an event tells.
+/// What of a flow's life an event tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Event {
-    /// The direction began.
+    /// It begins.
     New,
     /// It goes on.
     Update,
     /// FIN or RST passed.
     End,
-    /// A packet was dropped, or a connection refused.
+    /// A packet was dropped, a connection refused.
     Drop,
 }
 
 /// What was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
-    /// It went on unchanged.
+    /// It goes on unchanged.
     Forwarded,
-    /// It went on to a backend instead of the frontend that was dialled.
-    Translated,
-    /// It was handed straight to the local pod that it is for.
-    Redirected,
     /// It ended here.
     Dropped,
+    /// It goes on to a backend of the Service that it named.
+    Translated,
     /// The caller was told at once that nobody answers.
     Refused,
+    /// Handed straight to a pod of the same node.
+    Redirected,
+    /// A verdict that this version does not know.
+    Unknown,
+}
+
+/// Relative to the pod at whose link it was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Direction {
+    /// Into the pod.
+    Ingress,
+    /// Out of the pod, or a socket that calls.
+    Egress,
+}
+
+/// Addresses of a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ip {
+    /// Sender.
+    pub source: Ipv4Addr,
+    /// Receiver.
+    pub destination: Ipv4Addr,
+    /// Always `IPv4` for now.
+    #[serde(rename = "ipVersion")]
+    pub ip_version: Arc<str>,
+}
+
+/// Transport layer of a packet. ICMP has no ports: its type and code are in `destination_port`, as `type * 256 + code`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct L4 {
+    /// `TCP`, `UDP`, `ICMP`, `SCTP` or a number.
+    pub protocol: Arc<str>,
+    /// Zero at socket hooks, where it is not known yet.
+    pub source_port: u16,
+    /// Where it goes.
+    pub destination_port: u16,
+}
+
+/// One side of a flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// What it is.
+    pub kind: PeerKind,
+    /// What policy knows it as.
+    pub identity: u32,
+    /// Of the Pod; else empty.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub namespace: Arc<str>,
+    /// Of the Pod; else empty.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub pod_name: Arc<str>,
+    /// The node that it is or runs on; else empty.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub node_name: Arc<str>,
+}
+
+/// What a peer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerKind {
+    /// A Pod of the cluster.
+    Pod,
+    /// The node that saw the flow.
+    Host,
+    /// Another node of the cluster.
+    Node,
+    /// The address of a Service, before translation.
+    Service,
+    /// Outside the cluster.
+    World,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// A Service port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRef {
+    /// Its namespace; empty where the tables do not know the frontend.
+    pub namespace: Arc<str>,
+    /// Its name; empty where the tables do not know the frontend.
+    pub name: Arc<str>,
+    /// The port's name; empty where it has none.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub port_name: Arc<str>,
+    /// What was dialled.
+    pub ip: Ipv4Addr,
+    /// What was dialled.
+    pub port: u16,
 }
 
 impl Verdict {
-    /// Its name.
-    pub const fn name(self) -> &'static str {
+    /// Its name in JSON and on the command line.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Forwarded => "forwarded",
-            Self::Translated => "translated",
-            Self::Redirected => "redirected",
-            Self::Dropped => "dropped",
-            Self::Refused => "refused",
+            Verdict::Forwarded => "FORWARDED",
+            Verdict::Dropped => "DROPPED",
+            Verdict::Translated => "TRANSLATED",
+            Verdict::Refused => "REFUSED",
+            Verdict::Redirected => "REDIRECTED",
+            Verdict::Unknown => "UNKNOWN",
         }
     }
+}
 
-    /// Whether it went on, in whatever way.
-    pub const fn went_on(self) -> bool {
-        matches!(self, Self::Forwarded | Self::Translated | Self::Redirected)
+/// `default/web:http`, or the address where no Service is known.
+impl fmt::Display for ServiceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ServiceRef { namespace, name, port_name, ip, port } = self;
+        match (name.is_empty(), port_name.is_empty()) {
+            (true, _) => write!(f, "{ip}:{port}"),
+            (false, true) => write!(f, "{namespace}/{name}:{port}"),
+            (false, false) => write!(f, "{namespace}/{name}:{port_name}"),
+        }
     }
 }
 
-/// One end of a flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Peer {
-    /// Its address.
-    pub ip: Ipv4Addr,
-    /// Its port; zero where there is none or it is not known yet.
-    pub port: u16,
-    /// Its number for policy.
-    pub identity: u32,
-    /// The pod's namespace.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub namespace: Option<String>,
-    /// The pod's name.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub pod_name: Option<String>,
-    /// The node, where the address is a node's.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub node_name: Option<String>,
-}
+mod rfc3339 {
+    use k8s_openapi::jiff::Timestamp;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-/// Protocol and what belongs to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct L4 {
-    /// `TCP`, `UDP`, `ICMP`, or its number.
-    pub protocol: String,
-    /// Every TCP flag seen so far, e.g. `SYN,ACK`.
-    #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub tcp_flags: Vec<String>,
-}
+    pub(super) fn serialize<S: Serializer>(time: &Timestamp, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(time)
+    }
 
-/// A Service and the frontend of it that was dialled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Service {
-    /// Its namespace; empty when the Service is not known any more.
-    pub namespace: String,
-    /// Its name; empty when the Service is not known any more.
-    pub name: String,
-    /// The name of its port.
-    pub port_name: String,
-    /// The address that was dialled.
-    pub frontend_ip: Ipv4Addr,
-    /// The port that was dialled.
-    pub frontend_port: u16,
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Timestamp, D::Error> {
+        String::deserialize(input)?.parse().map_err(D::Error::custom)
+    }
 }

@@ -1,24 +1,28 @@
-//! Kernel events to flows that name pods, Services and nodes.
+//! Kernel events to flows that people can read.
 //!
-//! In: batches of events from the datapath's ring, and the node's tables. Out: [`Flow`] records, kept in a bounded
-//! history, asked for with a [`Query`] or followed as they come. Joins an event with what the tables say at that
-//! moment: a pod that is gone later keeps its name in old records. Never touches the kernel.
+//! In: events of the kernel and the tables. Out: [`Flow`]s with the names of Pods, Services and nodes as they were when
+//! the packet passed, kept in a bounded ring, queried and followed; one-line text for the command line. Never touches
+//! the kernel, and never blocks whoever delivers events: a follower that lags is told how much it missed.
 //!
 //! ```
 //! use beeline_observe::{Observer, Query};
-//! let (_writer, reader) = beeline_tables::Tables::new();
-//! let observer = Observer::new(reader, "node-1");
-//! assert!(observer.query(&Query::default()).is_empty());
+//! use beeline_tables::NodeName;
+//!
+//! let observer = Observer::new(NodeName("n1".into()));
+//! observer.record(0, &[]);
+//! assert!(observer.flows(&Query::default()).is_empty());
 //! ```
+#![forbid(unsafe_code)]
 
 mod flow;
-mod history;
 mod join;
+mod names;
 mod observer;
 mod query;
 mod text;
 
-pub use flow::{Event, Flow, L4, Peer, Service, Verdict};
-pub use observer::{Follow, Observer};
-pub use query::{Query, QueryError, parse_since, parse_verdict};
-pub use text::{HEADINGS, cells};
+pub use flow::{Direction, Event, Flow, Ip, L4, Peer, PeerKind, ServiceRef, Verdict};
+pub use names::Names;
+pub use observer::{FLOWS_KEPT, Followed, Observer, Subscription};
+pub use query::{BadQuery, Query};
+pub use text::{columns, header, line};

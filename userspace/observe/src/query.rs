@@ -1,128 +1,117 @@
-//! Which flows somebody wants. Travels as JSON to other nodes.
+//! Which flows somebody wants to see. Travels as JSON.
 
+use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::flow::{Flow, Peer, Verdict};
+use crate::{Flow, Peer};
 
-/// All conditions hold; an absent one always does.
+/// All conditions must hold; those that are absent always do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Query {
-    /// At most this many of the newest.
+    /// Only the newest so many.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<usize>,
-    /// Not before this: milliseconds since 1970.
-    pub since_ms: Option<u64>,
-    /// From or to this pod: `namespace/name`.
+    /// Not older than so many seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_seconds: Option<u64>,
+    /// Source or destination: `namespace/name`, where the name may be the beginning of one; without a slash in `default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
-    /// Through this Service: `namespace/name`.
+    /// Through this Service: `namespace/name`; without a slash in `default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// One of these verdicts; empty: any.
-    pub verdicts: Vec<Verdict>,
-    /// This protocol, whatever its case.
+    /// `forwarded`, `dropped`, `translated`, `refused`, `redirected`; case does not matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// `tcp`, `udp`, `icmp`, `sctp`; case does not matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
-    /// Go on with new ones as they come.
+    /// The connection, 16 hex digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow_id: Option<String>,
+    /// Go on with what comes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub follow: bool,
 }
 
-/// Why a condition was not understood.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum QueryError {
-    /// Not a verdict.
-    #[error(
-        "unknown verdict {0:?}: use forwarded (all that went on), dropped (all that did not), translated, redirected \
-         or refused"
-    )]
-    Verdict(String),
-    /// Not a duration.
-    #[error("{0:?} is not a duration: use a number with s, m, h or d, such as 30s or 5m")]
-    Since(String),
-    /// Not `namespace/name`.
-    #[error("{0:?} does not name a {1}: use NAMESPACE/NAME")]
-    Name(String, &'static str),
+/// A condition that nothing could ever meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadQuery {
+    /// The field.
+    pub field: &'static str,
+    /// What it said.
+    pub value: String,
+    /// What it may say.
+    pub allowed: &'static [&'static str],
 }
 
+impl std::fmt::Display for BadQuery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?} is none of {}", self.field, self.value, self.allowed.join(", "))
+    }
+}
+
+impl std::error::Error for BadQuery {}
+
+const VERDICTS: &[&str] = &["forwarded", "dropped", "translated", "refused", "redirected"];
+const PROTOCOLS: &[&str] = &["tcp", "udp", "icmp", "sctp"];
+
 impl Query {
-    /// Whether a flow is wanted. `last` and `follow` are the asker's business.
-    pub fn wants(&self, flow: &Flow) -> bool {
-        let is_pod = |peer: &Peer, wanted: &str| match (&peer.namespace, &peer.pod_name) {
-            (Some(namespace), Some(name)) => is_name(wanted, namespace, name),
-            _ => false,
+    /// Refuses values that are misspelt rather than finding nothing.
+    pub fn check(&self) -> Result<(), BadQuery> {
+        one_of("verdict", self.verdict.as_deref(), VERDICTS)?;
+        one_of("protocol", self.protocol.as_deref(), PROTOCOLS)
+    }
+
+    /// Whether a flow is wanted, `last` aside.
+    pub fn matches(&self, flow: &Flow, now: Timestamp) -> bool {
+        let is = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(found))
         };
-        self.since_ms.is_none_or(|since| flow.time_ms >= since)
+        is(&self.verdict, flow.verdict.name())
+            && is(&self.protocol, &flow.l4.protocol)
+            && is(&self.flow_id, &flow.flow_id)
+            && self.is_recent(flow, now)
             && self
                 .pod
                 .as_deref()
-                .is_none_or(|pod| is_pod(&flow.source, pod) || is_pod(&flow.destination, pod))
-            && self.service.as_deref().is_none_or(|wanted| {
-                flow.service
-                    .as_ref()
-                    .is_some_and(|service| is_name(wanted, &service.namespace, &service.name))
-            })
-            && (self.verdicts.is_empty() || self.verdicts.contains(&flow.verdict))
-            && self
-                .protocol
-                .as_deref()
-                .is_none_or(|protocol| flow.l4.protocol.eq_ignore_ascii_case(protocol))
+                .is_none_or(|pod| is_pod(pod, &flow.source) || is_pod(pod, &flow.destination))
+            && self.service.as_deref().is_none_or(|service| is_service(service, flow))
     }
 
-    /// Check what would otherwise just match nothing.
-    pub fn check(&self) -> Result<(), QueryError> {
-        for (name, what) in [(&self.pod, "pod"), (&self.service, "Service")] {
-            if let Some(name) = name
-                && name.split('/').filter(|part| !part.is_empty()).count() != 2
-            {
-                return Err(QueryError::Name(name.clone(), what));
-            }
+    fn is_recent(&self, flow: &Flow, now: Timestamp) -> bool {
+        let Some(seconds) = self.since_seconds else { return true };
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        flow.time.as_second() >= now.as_second().saturating_sub(seconds)
+    }
+}
+
+fn one_of(
+    field: &'static str,
+    value: Option<&str>,
+    allowed: &'static [&'static str],
+) -> Result<(), BadQuery> {
+    match value {
+        Some(value) if !allowed.iter().any(|known| known.eq_ignore_ascii_case(value)) => {
+            Err(BadQuery { field, value: value.to_owned(), allowed })
         }
-        Ok(())
+        _ => Ok(()),
     }
 }
 
-fn is_name(wanted: &str, namespace: &str, name: &str) -> bool {
-    wanted.split_once('/').is_some_and(|(first, second)| first == namespace && second == name)
+fn split(name: &str) -> (&str, &str) {
+    name.split_once('/').unwrap_or(("default", name))
 }
 
-/// A verdict as people ask for it.
-pub fn parse_verdict(text: &str) -> Result<Vec<Verdict>, QueryError> {
-    use Verdict::{Dropped, Forwarded, Redirected, Refused, Translated};
-    Ok(match text.to_ascii_lowercase().as_str() {
-        "forwarded" | "forward" => vec![Forwarded, Translated, Redirected],
-        "dropped" | "drop" => vec![Dropped, Refused],
-        "translated" | "translate" => vec![Translated],
-        "redirected" | "redirect" => vec![Redirected],
-        "refused" | "refuse" => vec![Refused],
-        _ => return Err(QueryError::Verdict(text.to_owned())),
-    })
+fn is_pod(wanted: &str, peer: &Peer) -> bool {
+    let (namespace, name) = split(wanted);
+    !peer.pod_name.is_empty() && *peer.namespace == *namespace && peer.pod_name.starts_with(name)
 }
 
-/// A duration as people write it, in milliseconds.
-pub fn parse_since(text: &str) -> Result<u64, QueryError> {
-    let wrong = || QueryError::Since(text.to_owned());
-    let (number, unit_ms) = match text.trim() {
-        t if t.ends_with("ms") => (t.trim_end_matches("ms"), 1),
-        t if t.ends_with('s') => (t.trim_end_matches('s'), 1000),
-        t if t.ends_with('m') => (t.trim_end_matches('m'), 60_000),
-        t if t.ends_with('h') => (t.trim_end_matches('h'), 3_600_000),
-        t if t.ends_with('d') => (t.trim_end_matches('d'), 86_400_000),
-        _ => return Err(wrong()),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(unit_ms).ok_or_else(wrong)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Query, QueryError, parse_since, parse_verdict};
-
-    #[test]
-    fn conditions_that_cannot_match_are_refused() {
-        assert_eq!(parse_since("5m"), Ok(300_000));
-        assert_eq!(parse_since("250ms"), Ok(250));
-        assert_eq!(parse_since("5"), Err(QueryError::Since("5".into())));
-        assert!(parse_since("99999999999999999999d").is_err());
-        assert_eq!(parse_verdict("DROPPED").unwrap().len(), 2);
-        assert!(parse_verdict("denied").is_err());
-        let query = Query { pod: Some("client".into()), ..Query::default() };
-        assert!(query.check().unwrap_err().to_string().contains("NAMESPACE/NAME"));
-    }
+fn is_service(wanted: &str, flow: &Flow) -> bool {
+    let (namespace, name) = split(wanted);
+    flow.service
+        .as_ref()
+        .is_some_and(|found| *found.namespace == *namespace && *found.name == *name)
 }

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use beeline_abi::{Backend, BackendState, Be32, Endpoint, FrontendKey, Identity as AbiIdentity, NetnsOwner};
+use beeline_abi::{
+    Backend, BackendState, Be32, Endpoint, FrontendKey, Identity as AbiIdentity, NetnsOwner,
+};
 use beeline_tables::{
     Backend as TableBackend, Change, EndpointIdentity, Epoch, Identity, NodeAddress, NodeName,
     ObjectName, Protocol, Service, ServicePort, ServiceType, Slice, SlicePort, Tables,
@@ -122,11 +124,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The entries without ids and generations, which depend on history.
-type Meaning = (
-    BTreeMap<FrontendKey, Vec<Backend>>,
-    BTreeMap<Be32, Endpoint>,
-    BTreeMap<u64, NetnsOwner>,
-);
+type Meaning =
+    (BTreeMap<FrontendKey, Vec<Backend>>, BTreeMap<Be32, Endpoint>, BTreeMap<u64, NetnsOwner>);
 
 fn meaning(entries: &Entries) -> Meaning {
     let lists = entries.frontends.iter().map(|(key, frontend)| {
@@ -242,7 +241,12 @@ fn writes_of_one_change(services: u16) -> usize {
             name: ObjectName::new("default", &format!("s{n}")),
             service_type: ServiceType::ClusterIp,
             cluster_ips: vec![Ipv4Addr::new(10, 43, high, low)],
-            ports: vec![ServicePort { name: "".into(), protocol: Protocol::Tcp, port: 80, node_port: None }],
+            ports: vec![ServicePort {
+                name: "".into(),
+                protocol: Protocol::Tcp,
+                port: 80,
+                node_port: None,
+            }],
             affinity_timeout_s: None,
             internal_policy: TrafficPolicy::Cluster,
             external_policy: TrafficPolicy::Cluster,

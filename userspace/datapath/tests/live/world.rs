@@ -72,9 +72,9 @@ impl Drop for Place {
 fn skip() -> Option<String> {
     let config = Config::new("/sys/fs/bpf/beeline-test", "/", "000000", "n");
     let missing = |name: &str| {
-        beeline_datapath::features(&config)
-            .into_iter()
-            .find(|feature| feature.name == name && feature.state == beeline_datapath::State::Missing)
+        beeline_datapath::features(&config).into_iter().find(|feature| {
+            feature.name == name && feature.state == beeline_datapath::State::Missing
+        })
     };
     if let Some(feature) = ["privilege", "tcx"].into_iter().find_map(missing) {
         return Some(format!("{}: {}", feature.name, feature.why));
@@ -128,7 +128,10 @@ impl World {
 
     /// Starts a datapath in the node's namespace and does something with it. It runs until the result is dropped,
     /// which is as sudden as a kill: nothing is told, descriptors close.
-    pub fn start<F>(&mut self, work: impl FnOnce(Arc<Place>, Datapath) -> F + Send + 'static) -> Running
+    pub fn start<F>(
+        &mut self,
+        work: impl FnOnce(Arc<Place>, Datapath) -> F + Send + 'static,
+    ) -> Running
     where
         F: Future<Output = ()> + Send,
     {
@@ -142,7 +145,9 @@ impl World {
     }
 
     pub fn map_ids(&self) -> BTreeMap<&'static str, u32> {
-        let id = |name: &&'static str| (*name, MapInfo::from_pin(self.place.pin("maps").join(name)).unwrap().id());
+        let id = |name: &&'static str| {
+            (*name, MapInfo::from_pin(self.place.pin("maps").join(name)).unwrap().id())
+        };
         beeline_abi::maps::PINNED.iter().map(id).collect()
     }
 
@@ -185,7 +190,12 @@ impl Place {
     pub fn tables(&self, epoch: u64, backends: &[u16]) -> Arc<Snapshot> {
         let (mut writer, reader) = Tables::new();
         let name = ObjectName::new("default", "web");
-        let port = |name: &str, port, protocol| ServicePort { name: name.into(), protocol, port, node_port: None };
+        let port = |name: &str, port, protocol| ServicePort {
+            name: name.into(),
+            protocol,
+            port,
+            node_port: None,
+        };
         let mut changes = vec![
             Change::Service(Service {
                 name: name.clone(),
@@ -206,9 +216,16 @@ impl Place {
             }),
         ];
         for target in backends {
-            let backend =
-                Backend { address: NODE, ready: true, serving: true, terminating: false, node: None, pod: None };
-            let port = |name: &str, protocol| SlicePort { name: name.into(), protocol, port: *target };
+            let backend = Backend {
+                address: NODE,
+                ready: true,
+                serving: true,
+                terminating: false,
+                node: None,
+                pod: None,
+            };
+            let port =
+                |name: &str, protocol| SlicePort { name: name.into(), protocol, port: *target };
             changes.push(Change::Slice(Slice {
                 name: ObjectName::new("default", &format!("web-{target}")),
                 service: name.clone(),
@@ -231,12 +248,20 @@ pub struct Running {
 impl Running {
     fn new(place: &Arc<Place>) -> Result<Self, DatapathError> {
         let start = || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .unwrap();
             let datapath = runtime.block_on(Datapath::start(place.config.clone(), &place.tasks));
             Ok((runtime, datapath))
         };
         let (runtime, datapath) = netns::inside(&place.host_net.path(), start)?;
-        Ok(Self { runtime: Mutex::new(Some(runtime)), datapath: datapath?, place: Arc::clone(place) })
+        Ok(Self {
+            runtime: Mutex::new(Some(runtime)),
+            datapath: datapath?,
+            place: Arc::clone(place),
+        })
     }
 
     /// Do something with it, on one of its threads.
@@ -261,7 +286,8 @@ impl Drop for Running {
 
 /// Answers every byte with the port, over TCP and UDP, on the node's address, until the process ends.
 fn serve(net: &Net, port: u16) {
-    let bind = || Ok((TcpListener::bind((NODE, port)).unwrap(), UdpSocket::bind((NODE, port)).unwrap()));
+    let bind =
+        || Ok((TcpListener::bind((NODE, port)).unwrap(), UdpSocket::bind((NODE, port)).unwrap()));
     let (tcp, udp) = netns::inside(&net.path(), bind).unwrap();
     std::thread::spawn(move || {
         for stream in tcp.incoming() {

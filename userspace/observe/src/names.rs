@@ -1,0 +1,111 @@
+//! Who had an address when a packet passed, and which Service a frontend belongs to.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::Ipv4Addr,
+    sync::Arc,
+};
+
+use beeline_tables::{
+    Diff as _, Difference, EndpointIdentity, NodeName, ObjectName, Protocol, Service, Snapshot,
+};
+
+/// Pods that left and are still named: their last packets arrive after them.
+const GONE_MAX: usize = 1024;
+
+/// A frontend: address, port, protocol number.
+type Frontend = (Ipv4Addr, u16, u8);
+
+/// The names, kept up with the tables at the cost of what changes.
+#[derive(Debug, Default)]
+pub struct Names {
+    snapshot: Arc<Snapshot>,
+    frontends: BTreeMap<Frontend, (ObjectName, Arc<str>)>,
+    nodes: BTreeMap<Ipv4Addr, NodeName>,
+    gone: VecDeque<Arc<EndpointIdentity>>,
+}
+
+impl Names {
+    /// Take over a newer state of the tables.
+    pub fn update(&mut self, snapshot: Arc<Snapshot>) {
+        for difference in self.snapshot.services.differences(&snapshot.services) {
+            match difference {
+                Difference::Added(_, service) => self.add(&service),
+                Difference::Changed(_, old, new) => {
+                    self.remove(&old);
+                    self.add(&new);
+                }
+                Difference::Removed(_, service) => self.remove(&service),
+            }
+        }
+        for difference in self.snapshot.endpoints_at.differences(&snapshot.endpoints_at) {
+            match difference {
+                Difference::Added(..) => {}
+                Difference::Changed(_, old, _) | Difference::Removed(_, old) => self.leave(old),
+            }
+        }
+        self.nodes =
+            snapshot.nodes.values().map(|node| (node.internal_ip, node.node.clone())).collect();
+        self.snapshot = snapshot;
+    }
+
+    /// The Pod that has an address, or the last one that had it under this identity.
+    pub(crate) fn pod(&self, address: Ipv4Addr, identity: u32) -> Option<&EndpointIdentity> {
+        let now = self.snapshot.endpoints_at.get(&address);
+        if let Some(endpoint) = now.filter(|endpoint| endpoint.identity.0 == identity) {
+            return Some(endpoint);
+        }
+        let left = |endpoint: &&Arc<EndpointIdentity>| {
+            endpoint.address == address && endpoint.identity.0 == identity
+        };
+        self.gone.iter().rev().find(left).or(now).map(|endpoint| &**endpoint)
+    }
+
+    /// The node that is reached at an address.
+    pub(crate) fn node(&self, address: Ipv4Addr) -> Option<&NodeName> {
+        self.nodes.get(&address)
+    }
+
+    /// The Service behind a frontend, and the name of its port.
+    pub(crate) fn service(&self, frontend: Frontend) -> Option<&(ObjectName, Arc<str>)> {
+        self.frontends.get(&frontend)
+    }
+
+    fn leave(&mut self, endpoint: Arc<EndpointIdentity>) {
+        if self.gone.len() == GONE_MAX {
+            self.gone.pop_front();
+        }
+        self.gone.push_back(endpoint);
+    }
+
+    fn add(&mut self, service: &Service) {
+        for (frontend, port_name) in frontends(service) {
+            self.frontends.insert(frontend, (service.name.clone(), port_name));
+        }
+    }
+
+    fn remove(&mut self, service: &Service) {
+        for (frontend, _) in frontends(service) {
+            if self.frontends.get(&frontend).is_some_and(|(name, _)| *name == service.name) {
+                self.frontends.remove(&frontend);
+            }
+        }
+    }
+}
+
+fn frontends(service: &Service) -> impl Iterator<Item = (Frontend, Arc<str>)> + '_ {
+    service.cluster_ips.iter().flat_map(move |address| {
+        service
+            .ports
+            .iter()
+            .map(move |port| ((*address, port.port, number(port.protocol)), port.name.clone()))
+    })
+}
+
+fn number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+        Protocol::Sctp => 132,
+    }
+}
