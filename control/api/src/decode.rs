@@ -23,8 +23,9 @@ pub struct Parsed {
 
 /// Parses JSON.
 pub fn json(bytes: &[u8]) -> Result<Parsed, ApiError> {
-    json::parse(bytes)
-        .map_err(|e| ApiError::bad_request(format!("error decoding the request body: invalid JSON: {e}")))
+    json::parse(bytes).map_err(|e| {
+        ApiError::bad_request(format!("error decoding the request body: invalid JSON: {e}"))
+    })
 }
 
 /// Parses YAML (or JSON, which is YAML too).
@@ -47,7 +48,9 @@ pub fn type_meta(kind: &KindInfo, value: &mut Value) -> Result<(), ApiError> {
 /// The same for bodies that are not of a stored kind (`Scale`, `Binding`, `Eviction`).
 pub fn expect(value: &mut Value, api_version: &str, kind: &str) -> Result<(), ApiError> {
     let Some(map) = value.as_object_mut() else {
-        return Err(ApiError::bad_request("error decoding the request body: the body must be an object"));
+        return Err(ApiError::bad_request(
+            "error decoding the request body: the body must be an object",
+        ));
     };
     for (field, wanted) in [("apiVersion", api_version), ("kind", kind)] {
         match map.get(field).and_then(Value::as_str).unwrap_or_default() {
@@ -59,12 +62,19 @@ pub fn expect(value: &mut Value, api_version: &str, kind: &str) -> Result<(), Ap
     Ok(())
 }
 
-fn wrong_type(map: &serde_json::Map<String, Value>, api_version: &str, kind: &str, _: &str) -> ApiError {
+fn wrong_type(
+    map: &serde_json::Map<String, Value>,
+    api_version: &str,
+    kind: &str,
+    _: &str,
+) -> ApiError {
     let has = |f: &str, or: &str| map.get(f).and_then(Value::as_str).unwrap_or(or).to_owned();
     let (sent_version, sent_kind) = (has("apiVersion", api_version), has("kind", kind));
     let (group, version) = sent_version.split_once('/').unwrap_or(("", &sent_version));
     if Kinds::builtin().by_kind(group, version, &sent_kind).is_none() && sent_kind != kind {
-        let message = format!("no kind \"{sent_kind}\" is registered for version \"{sent_version}\" in scheme \"beeline\"");
+        let message = format!(
+            "no kind \"{sent_kind}\" is registered for version \"{sent_version}\" in scheme \"beeline\""
+        );
         return ApiError::bad_request(message);
     }
     if sent_version == api_version {
@@ -78,7 +88,11 @@ fn wrong_type(map: &serde_json::Map<String, Value>, api_version: &str, kind: &st
 
 /// Checks every field against the kind's type and removes unknown fields and nulls.
 /// Gives the problems that `fieldValidation` decides about: `unknown field "spec.x"`.
-pub fn fields(kind: &KindInfo, value: &mut Value, duplicates: &[String]) -> Result<Vec<String>, ApiError> {
+pub fn fields(
+    kind: &KindInfo,
+    value: &mut Value,
+    duplicates: &[String],
+) -> Result<Vec<String>, ApiError> {
     let checked = (kind.check)(value);
     if let Some(why) = checked.error {
         let k = kind.kind;

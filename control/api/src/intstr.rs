@@ -27,9 +27,13 @@ pub fn scaled(value: &Value, total: i64, round: Round) -> Option<i64> {
 /// What is wrong with it, in upstream's words.
 pub fn problem(value: &Value) -> Option<&'static str> {
     match value {
-        Value::Number(n) if n.as_i64().is_some_and(|n| n < 0) => Some("must be greater than or equal to 0"),
+        Value::Number(n) if n.as_i64().is_some_and(|n| n < 0) => {
+            Some("must be greater than or equal to 0")
+        }
         Value::String(s) => {
-            let percent = s.strip_suffix('%').filter(|d| !d.is_empty() && d.bytes().all(|c| c.is_ascii_digit()));
+            let percent = s
+                .strip_suffix('%')
+                .filter(|d| !d.is_empty() && d.bytes().all(|c| c.is_ascii_digit()));
             percent.is_none().then_some("a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')")
         }
         _ => None,

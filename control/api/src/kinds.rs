@@ -41,8 +41,19 @@ pub use service::SERVICE;
 pub use serviceaccount::SERVICE_ACCOUNT;
 
 static ALL: &[&KindInfo] = &[
-    &CONFIG_MAP, &ENDPOINTS, &EVENT, &NAMESPACE, &NODE, &POD, &SECRET, &SERVICE_ACCOUNT, &SERVICE,
-    &DEPLOYMENT, &REPLICA_SET, &LEASE, &ENDPOINT_SLICE,
+    &CONFIG_MAP,
+    &ENDPOINTS,
+    &EVENT,
+    &NAMESPACE,
+    &NODE,
+    &POD,
+    &SECRET,
+    &SERVICE_ACCOUNT,
+    &SERVICE,
+    &DEPLOYMENT,
+    &REPLICA_SET,
+    &LEASE,
+    &ENDPOINT_SLICE,
 ];
 
 /// Everything the machinery needs to know about one kind.
@@ -153,12 +164,20 @@ pub const STATUS_VERBS: &[&str] = &["get", "patch", "update"];
 impl KindInfo {
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// `pods` or `deployments.apps`, as error messages name it.
     pub fn qualified(&self) -> String {
-        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() {
+            self.plural.to_owned()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
     }
 
     /// The subresource of that name.
@@ -203,7 +222,12 @@ impl Kinds {
     }
 
     /// By URL parts.
-    pub fn by_resource(&self, group: &str, version: &str, plural: &str) -> Option<&'static KindInfo> {
+    pub fn by_resource(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+    ) -> Option<&'static KindInfo> {
         self.iter().find(|k| k.plural == plural && k.group == group && k.version == version)
     }
 

@@ -24,7 +24,12 @@ pub fn deleting(object: &Value) -> bool {
 
 /// `metadata.finalizers`
 pub fn finalizers(object: &Value) -> Vec<&str> {
-    object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    object["metadata"]["finalizers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// The metadata map, made if absent.
@@ -53,7 +58,10 @@ pub fn or_set(object: &mut Map<String, Value>, field: &str, value: impl Into<Val
 }
 
 /// Items of a list field, mutable; none when absent.
-pub fn items<'a>(object: &'a mut Value, field: &str) -> impl Iterator<Item = &'a mut Value> + use<'a> {
+pub fn items<'a>(
+    object: &'a mut Value,
+    field: &str,
+) -> impl Iterator<Item = &'a mut Value> + use<'a> {
     object.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten()
 }
 

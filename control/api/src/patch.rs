@@ -28,7 +28,11 @@ pub fn json(mut object: Value, patch: &Value) -> Result<Value, ApiError> {
         return Err(ApiError::new(413, "RequestEntityTooLarge", message));
     }
     json_patch::patch(&mut object, &operations).map_err(|e| {
-        ApiError::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {e}"))
+        ApiError::new(
+            422,
+            "Invalid",
+            format!("the server rejected our request due to an error in our request: {e}"),
+        )
     })?;
     Ok(object)
 }

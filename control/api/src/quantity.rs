@@ -19,13 +19,16 @@ pub struct Quantity {
     form: Form,
 }
 
-const BINARY: [(&str, u32); 6] = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50), ("Ei", 60)];
+const BINARY: [(&str, u32); 6] =
+    [("Ki", 10), ("Mi", 20), ("Gi", 30), ("Ti", 40), ("Pi", 50), ("Ei", 60)];
 const DECIMAL: [(&str, u32); 6] = [("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
 
 impl Quantity {
     /// Parses; None if it is no quantity.
     pub fn parse(text: &str) -> Option<Self> {
-        let end = text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-'))).unwrap_or(text.len());
+        let end = text
+            .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '+' | '-')))
+            .unwrap_or(text.len());
         let (number, suffix) = text.split_at(end);
         let (negative, digits) = match number.as_bytes().first()? {
             b'-' => (true, &number[1..]),
@@ -34,7 +37,11 @@ impl Quantity {
         };
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let plain = |s: &str| s.bytes().all(|c| c.is_ascii_digit());
-        if (whole.is_empty() && fraction.is_empty()) || !plain(whole) || !plain(fraction) || fraction.len() > 18 {
+        if (whole.is_empty() && fraction.is_empty())
+            || !plain(whole)
+            || !plain(fraction)
+            || fraction.len() > 18
+        {
             return None;
         }
         let mantissa: i128 = format!("{whole}{fraction}").parse().ok()?;
@@ -59,10 +66,12 @@ impl Quantity {
         if self.milli == 0 {
             return "0".to_owned();
         }
-        if self.form == Form::Binary && self.milli % 1000 == 0 && (self.milli / 1000).abs() >= 1024 {
+        if self.form == Form::Binary && self.milli % 1000 == 0 && (self.milli / 1000).abs() >= 1024
+        {
             let units = self.milli / 1000;
             let best = BINARY.iter().rev().find(|(_, shift)| units % (1_i128 << shift) == 0);
-            return best.map_or_else(|| units.to_string(), |(s, shift)| format!("{}{s}", units >> shift));
+            return best
+                .map_or_else(|| units.to_string(), |(s, shift)| format!("{}{s}", units >> shift));
         }
         if self.milli % 1000 != 0 {
             return format!("{}m", self.milli);
@@ -71,8 +80,12 @@ impl Quantity {
         let best = DECIMAL.iter().rev().find(|(_, power)| units % 10_i128.pow(*power) == 0);
         match (best, self.form) {
             (None, _) => units.to_string(),
-            (Some((_, power)), Form::Exponent) => format!("{}e{power}", units / 10_i128.pow(*power)),
-            (Some((s, power)), _) if self.form == Form::Decimal => format!("{}{s}", units / 10_i128.pow(*power)),
+            (Some((_, power)), Form::Exponent) => {
+                format!("{}e{power}", units / 10_i128.pow(*power))
+            }
+            (Some((s, power)), _) if self.form == Form::Decimal => {
+                format!("{}{s}", units / 10_i128.pow(*power))
+            }
             _ => units.to_string(),
         }
     }
@@ -81,7 +94,10 @@ impl Quantity {
 fn apply_suffix(mantissa: i128, scale: i32, suffix: &str) -> Option<(i128, Form)> {
     if let Some((_, shift)) = BINARY.iter().find(|(s, _)| *s == suffix) {
         let product = mantissa.checked_mul(1_i128 << shift)?.checked_mul(1000)?;
-        return Some((divide_up(product, 10_i128.checked_pow(u32::try_from(scale).ok()?)?), Form::Binary));
+        return Some((
+            divide_up(product, 10_i128.checked_pow(u32::try_from(scale).ok()?)?),
+            Form::Binary,
+        ));
     }
     let (power, form) = match suffix {
         "" => (0, Form::Decimal),
@@ -95,7 +111,8 @@ fn apply_suffix(mantissa: i128, scale: i32, suffix: &str) -> Option<(i128, Form)
     };
     let exponent = power.checked_add(3)?.checked_sub(scale)?;
     let factor = 10_i128.checked_pow(exponent.unsigned_abs())?;
-    let milli = if exponent >= 0 { mantissa.checked_mul(factor)? } else { divide_up(mantissa, factor) };
+    let milli =
+        if exponent >= 0 { mantissa.checked_mul(factor)? } else { divide_up(mantissa, factor) };
     Some((milli, form))
 }
 
@@ -144,9 +161,27 @@ mod tests {
 
     #[test]
     fn canonical_forms() {
-        let cases = [("1000m", "1"), ("1024Mi", "1Gi"), ("0.5", "500m"), ("1.5Gi", "1536Mi"), ("100m", "100m"), ("0", "0"),
-            ("1500", "1500"), ("2000", "2k"), ("128974848", "128974848"), ("129e6", "129e6"), ("129M", "129M"), ("123Mi", "123Mi"),
-            ("0.0001", "1m"), ("1n", "1m"), ("512", "512"), ("0.5Gi", "512Mi"), ("-1", "-1"), ("1000Ki", "1000Ki"), ("0Mi", "0")];
+        let cases = [
+            ("1000m", "1"),
+            ("1024Mi", "1Gi"),
+            ("0.5", "500m"),
+            ("1.5Gi", "1536Mi"),
+            ("100m", "100m"),
+            ("0", "0"),
+            ("1500", "1500"),
+            ("2000", "2k"),
+            ("128974848", "128974848"),
+            ("129e6", "129e6"),
+            ("129M", "129M"),
+            ("123Mi", "123Mi"),
+            ("0.0001", "1m"),
+            ("1n", "1m"),
+            ("512", "512"),
+            ("0.5Gi", "512Mi"),
+            ("-1", "-1"),
+            ("1000Ki", "1000Ki"),
+            ("0Mi", "0"),
+        ];
         for (from, to) in cases {
             assert_eq!(Quantity::parse(from).map(|q| q.canonical()), Some(to.to_owned()), "{from}");
         }

@@ -37,7 +37,10 @@ impl FieldSelector {
             let known = matches!(parsed.field.as_str(), "metadata.name" | "metadata.namespace")
                 || kind.fields.contains(&parsed.field.as_str());
             if !known {
-                return Err(ApiError::bad_request(format!("field label not supported: {}", parsed.field)));
+                return Err(ApiError::bad_request(format!(
+                    "field label not supported: {}",
+                    parsed.field
+                )));
             }
             terms.push(parsed);
         }
@@ -51,7 +54,13 @@ impl FieldSelector {
 
     /// One term that must hold; the field must be one the kind offers.
     pub fn is(field: &str, value: &str) -> Self {
-        Self { terms: vec![FieldTerm { field: field.to_owned(), equal: true, value: value.to_owned() }] }
+        Self {
+            terms: vec![FieldTerm {
+                field: field.to_owned(),
+                equal: true,
+                value: value.to_owned(),
+            }],
+        }
     }
 
     /// Whether it selects everything.
@@ -68,8 +77,12 @@ impl FieldSelector {
     pub fn matches(&self, kind: &KindInfo, object: &Value) -> bool {
         self.terms.iter().all(|t| {
             let equal = match t.field.as_str() {
-                "metadata.name" => object["metadata"]["name"].as_str().unwrap_or_default() == t.value,
-                "metadata.namespace" => object["metadata"]["namespace"].as_str().unwrap_or_default() == t.value,
+                "metadata.name" => {
+                    object["metadata"]["name"].as_str().unwrap_or_default() == t.value
+                }
+                "metadata.namespace" => {
+                    object["metadata"]["namespace"].as_str().unwrap_or_default() == t.value
+                }
                 field => (kind.field)(object, field) == t.value,
             };
             equal == t.equal
@@ -144,7 +157,8 @@ mod tests {
     #[test]
     fn field_selectors_parse_and_match() {
         let pod = json!({"metadata": {"name": "a"}, "spec": {"nodeName": "n1"}, "status": {"phase": "Running"}});
-        let yes = ["spec.nodeName=n1", "spec.nodeName==n1,status.phase!=Failed", "metadata.name=a", ""];
+        let yes =
+            ["spec.nodeName=n1", "spec.nodeName==n1,status.phase!=Failed", "metadata.name=a", ""];
         let no = ["spec.nodeName=", "status.phase!=Running", "metadata.name=b"];
         for s in yes {
             assert!(FieldSelector::parse(s, &POD).unwrap().matches(&POD, &pod), "{s}");

@@ -103,7 +103,8 @@ impl ApiError {
 
     /// `pods "x" not found`.
     pub fn not_found(kind: &KindInfo, name: &str) -> Self {
-        Self::new(404, "NotFound", format!("{} \"{name}\" not found", kind.qualified())).on(kind, name)
+        Self::new(404, "NotFound", format!("{} \"{name}\" not found", kind.qualified()))
+            .on(kind, name)
     }
 
     /// `the server could not find the requested resource`.
@@ -113,12 +114,14 @@ impl ApiError {
 
     /// `pods "x" already exists`.
     pub fn already_exists(kind: &KindInfo, name: &str) -> Self {
-        Self::new(409, "AlreadyExists", format!("{} \"{name}\" already exists", kind.qualified())).on(kind, name)
+        Self::new(409, "AlreadyExists", format!("{} \"{name}\" already exists", kind.qualified()))
+            .on(kind, name)
     }
 
     /// A conflict in upstream's frame: `Operation cannot be fulfilled on pods "x": why`.
     pub fn conflict(kind: &KindInfo, name: &str, why: &str) -> Self {
-        let message = format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified());
+        let message =
+            format!("Operation cannot be fulfilled on {} \"{name}\": {why}", kind.qualified());
         Self::new(409, "Conflict", message).on(kind, name)
     }
 
@@ -130,10 +133,17 @@ impl ApiError {
 
     /// Validation failed: 422 with one cause per field.
     pub fn invalid(kind: &KindInfo, name: &str, causes: Vec<Cause>) -> Self {
-        let lines: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
-        let text = if lines.len() == 1 { lines[0].clone() } else { format!("[{}]", lines.join(", ")) };
-        let head = if kind.group.is_empty() { kind.kind.to_owned() } else { format!("{}.{}", kind.kind, kind.group) };
-        let mut error = Self::new(422, "Invalid", format!("{head} \"{name}\" is invalid: {text}")).on(kind, name);
+        let lines: Vec<String> =
+            causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let text =
+            if lines.len() == 1 { lines[0].clone() } else { format!("[{}]", lines.join(", ")) };
+        let head = if kind.group.is_empty() {
+            kind.kind.to_owned()
+        } else {
+            format!("{}.{}", kind.kind, kind.group)
+        };
+        let mut error = Self::new(422, "Invalid", format!("{head} \"{name}\" is invalid: {text}"))
+            .on(kind, name);
         if let Some(details) = error.details.as_mut() {
             kind.kind.clone_into(&mut details.kind);
             details.causes = causes;
@@ -159,13 +169,19 @@ impl ApiError {
 
     /// The verb is not offered on this resource.
     pub fn method_not_allowed() -> Self {
-        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
     }
 
     /// The body is in a format this resource does not take.
     pub fn unsupported_media_type(accepted: &[&str]) -> Self {
         let list = accepted.join(", ");
-        let message = format!("the body of the request was in an unknown format - accepted media types include: {list}");
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {list}"
+        );
         Self::new(415, "UnsupportedMediaType", message)
     }
 
@@ -195,7 +211,8 @@ impl ApiError {
     /// `Internal error occurred: why`.
     pub fn internal(why: impl std::fmt::Display) -> Self {
         let text = why.to_string();
-        Self::new(500, "InternalError", format!("Internal error occurred: {text}")).with_cause("", text, "")
+        Self::new(500, "InternalError", format!("Internal error occurred: {text}"))
+            .with_cause("", text, "")
     }
 
     /// Whether this is a 404.

@@ -52,9 +52,7 @@ pub fn table<'a>(
 }
 
 fn definitions(kind: &KindInfo) -> Value {
-    let one = |c: &crate::kinds::Column| {
-        json!({ "name": c.name, "type": c.kind, "format": c.format, "description": "", "priority": c.priority })
-    };
+    let one = |c: &crate::kinds::Column| json!({ "name": c.name, "type": c.kind, "format": c.format, "description": "", "priority": c.priority });
     Value::Array(kind.columns.iter().map(one).collect())
 }
 

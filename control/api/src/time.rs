@@ -11,7 +11,8 @@ pub type Timestamp = k8s_openapi::jiff::Timestamp;
 pub fn from_system(time: SystemTime) -> Timestamp {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
-    Timestamp::new(seconds, i32::try_from(since.subsec_nanos()).unwrap_or(0)).unwrap_or(Timestamp::UNIX_EPOCH)
+    Timestamp::new(seconds, i32::try_from(since.subsec_nanos()).unwrap_or(0))
+        .unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// RFC 3339 in UTC with whole seconds, as `metadata.creationTimestamp`.
@@ -44,7 +45,9 @@ pub fn human_duration(seconds: i64) -> String {
     }
     let s = seconds.max(0);
     let (m, h, d) = (s / 60, s / 3600, s / 86_400);
-    let two = |a: i64, ua: &str, b: i64, ub: &str| if b == 0 { format!("{a}{ua}") } else { format!("{a}{ua}{b}{ub}") };
+    let two = |a: i64, ua: &str, b: i64, ub: &str| {
+        if b == 0 { format!("{a}{ua}") } else { format!("{a}{ua}{b}{ub}") }
+    };
     match s {
         0..120 => format!("{s}s"),
         120..600 => two(m, "m", s % 60, "s"),
@@ -64,9 +67,22 @@ mod tests {
 
     #[test]
     fn ages_like_kubectl() {
-        let cases = [(0, "0s"), (119, "119s"), (120, "2m"), (185, "3m5s"), (600, "10m"), (10_799, "179m"),
-            (10_800, "3h"), (11_160, "3h6m"), (28_800, "8h"), (172_800, "2d"), (176_400, "2d1h"),
-            (691_200, "8d"), (63_072_000, "2y"), (252_288_000, "8y")];
+        let cases = [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (185, "3m5s"),
+            (600, "10m"),
+            (10_799, "179m"),
+            (10_800, "3h"),
+            (11_160, "3h6m"),
+            (28_800, "8h"),
+            (172_800, "2d"),
+            (176_400, "2d1h"),
+            (691_200, "8d"),
+            (63_072_000, "2y"),
+            (252_288_000, "8y"),
+        ];
         for (seconds, text) in cases {
             assert_eq!(human_duration(seconds), text);
         }

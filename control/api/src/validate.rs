@@ -8,7 +8,9 @@ use crate::kinds::{Causes, KindInfo};
 use crate::status::Cause;
 
 pub mod field;
-pub use field::{duplicate, forbidden, invalid, not_found, not_supported, required, too_long, too_many};
+pub use field::{
+    duplicate, forbidden, invalid, not_found, not_supported, required, too_long, too_many,
+};
 
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
@@ -25,13 +27,19 @@ fn lower(c: u8) -> bool {
 
 fn is_label(s: &str) -> bool {
     let b = s.as_bytes();
-    !b.is_empty() && lower(b[0]) && lower(b[b.len() - 1]) && b.iter().all(|&c| lower(c) || c == b'-')
+    !b.is_empty()
+        && lower(b[0])
+        && lower(b[b.len() - 1])
+        && b.iter().all(|&c| lower(c) || c == b'-')
 }
 
 fn is_qualified(s: &str) -> bool {
     let b = s.as_bytes();
     let edge = |c: u8| c.is_ascii_alphanumeric();
-    !b.is_empty() && edge(b[0]) && edge(b[b.len() - 1]) && b.iter().all(|&c| edge(c) || b"-_.".contains(&c))
+    !b.is_empty()
+        && edge(b[0])
+        && edge(b[b.len() - 1])
+        && b.iter().all(|&c| edge(c) || b"-_.".contains(&c))
 }
 
 fn sized(s: &str, max: usize, ok: bool, words: &str) -> Vec<String> {
@@ -73,7 +81,9 @@ pub fn path_segment(s: &str, prefix: bool) -> Vec<String> {
     if !prefix && (s == "." || s == "..") {
         problems.push(format!("may not be '{s}'"));
     }
-    problems.extend(['/', '%'].iter().filter(|c| s.contains(**c)).map(|c| format!("may not contain '{c}'")));
+    problems.extend(
+        ['/', '%'].iter().filter(|c| s.contains(**c)).map(|c| format!("may not contain '{c}'")),
+    );
     problems
 }
 
@@ -85,7 +95,9 @@ pub fn label_key(s: &str) -> Vec<String> {
             if prefix.is_empty() {
                 problems.push("prefix part must be non-empty".to_owned());
             } else {
-                problems.extend(dns_subdomain(prefix, false).into_iter().map(|p| format!("prefix part {p}")));
+                problems.extend(
+                    dns_subdomain(prefix, false).into_iter().map(|p| format!("prefix part {p}")),
+                );
             }
             name
         }
@@ -124,7 +136,9 @@ pub fn port_name(s: &str) -> Vec<String> {
         problems.push("must be no more than 15 characters".to_owned());
     }
     if !s.bytes().all(|c| lower(c) || c == b'-') {
-        problems.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
+        problems.push(
+            "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned(),
+        );
     }
     if !s.bytes().any(|c| c.is_ascii_lowercase()) {
         problems.push("must contain at least one letter (a-z)".to_owned());
@@ -172,7 +186,9 @@ pub fn metadata(kind: &KindInfo, object: &Value, causes: &mut Causes) {
     }
     if kind.namespaced {
         let namespace = meta["namespace"].as_str().unwrap_or_default();
-        causes.extend(dns_label(namespace, false).iter().map(|p| invalid("metadata.namespace", namespace, p)));
+        causes.extend(
+            dns_label(namespace, false).iter().map(|p| invalid("metadata.namespace", namespace, p)),
+        );
     } else if meta["namespace"].as_str().is_some_and(|s| !s.is_empty()) {
         causes.push(forbidden("metadata.namespace", "not allowed on this type"));
     }
@@ -199,7 +215,10 @@ fn owners_and_finalizers(meta: &Value, causes: &mut Causes) {
     for (i, owner) in meta["ownerReferences"].as_array().into_iter().flatten().enumerate() {
         for field in ["apiVersion", "kind", "name", "uid"] {
             if owner[field].as_str().unwrap_or_default().is_empty() {
-                causes.push(required(&format!("metadata.ownerReferences[{i}].{field}"), "must not be empty"));
+                causes.push(required(
+                    &format!("metadata.ownerReferences[{i}].{field}"),
+                    "must not be empty",
+                ));
             }
         }
         controllers += usize::from(owner["controller"].as_bool() == Some(true));
@@ -217,7 +236,11 @@ fn owners_and_finalizers(meta: &Value, causes: &mut Causes) {
         let field = format!("metadata.finalizers[{i}]");
         causes.extend(label_key(name).iter().map(|p| invalid(&field, name, p)));
         if !plain && !name.contains('/') && label_key(name).is_empty() {
-            causes.push(invalid(&field, name, "name is neither a standard finalizer name nor is it fully qualified"));
+            causes.push(invalid(
+                &field,
+                name,
+                "name is neither a standard finalizer name nor is it fully qualified",
+            ));
         }
     }
 }

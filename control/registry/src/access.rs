@@ -6,7 +6,12 @@ use beeline_auth::{Attributes, Authorizer, Decision, Target as Wanted};
 use crate::options::{Caller, Target};
 
 /// Asks, and turns a refusal into upstream's 403.
-pub(crate) fn check(by: &dyn Authorizer, caller: &Caller, verb: &str, target: &Target) -> Result<(), ApiError> {
+pub(crate) fn check(
+    by: &dyn Authorizer,
+    caller: &Caller,
+    verb: &str,
+    target: &Target,
+) -> Result<(), ApiError> {
     let name = target.name.as_deref().unwrap_or_default();
     let wanted = Attributes {
         verb,

@@ -11,16 +11,27 @@ use crate::registry::Registry;
 const TOLERATION_SECONDS: i64 = 300;
 
 /// New objects need a live namespace.
-pub(crate) fn namespace(registry: &Registry, kind: &KindInfo, namespace: &str, name: &str) -> Result<(), ApiError> {
+pub(crate) fn namespace(
+    registry: &Registry,
+    kind: &KindInfo,
+    namespace: &str,
+    name: &str,
+) -> Result<(), ApiError> {
     let Some(found) = registry.cached(&NAMESPACE, None, namespace) else {
         return Err(ApiError::not_found(&NAMESPACE, namespace));
     };
     if !found.deleting() {
         return Ok(());
     }
-    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let why = format!(
+        "unable to create new content in namespace {namespace} because it is being terminated"
+    );
     let cause = format!("namespace {namespace} is being terminated");
-    Err(ApiError::forbidden(kind, name, &why).with_cause("NamespaceTerminating", cause, "metadata.namespace"))
+    Err(ApiError::forbidden(kind, name, &why).with_cause(
+        "NamespaceTerminating",
+        cause,
+        "metadata.namespace",
+    ))
 }
 
 /// New pods.
@@ -37,7 +48,9 @@ pub(crate) fn pod(registry: &Registry, pod: &mut Value) -> Result<(), ApiError> 
         let known = registry.cached(&SERVICE_ACCOUNT, Some(&namespace), account).is_some();
         // `default` is made by a controller soon after the namespace; no pod has to wait for that.
         if !known && account != "default" {
-            let why = format!("error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found");
+            let why = format!(
+                "error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found"
+            );
             return Err(ApiError::forbidden(&POD, &name, &why));
         }
     }
@@ -46,7 +59,8 @@ pub(crate) fn pod(registry: &Registry, pod: &mut Value) -> Result<(), ApiError> 
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
         let covered = tolerations.as_array().into_iter().flatten().any(|t| {
-            let key_fits = t["key"] == key || (t["key"].as_str().unwrap_or_default().is_empty() && t["operator"] == "Exists");
+            let key_fits = t["key"] == key
+                || (t["key"].as_str().unwrap_or_default().is_empty() && t["operator"] == "Exists");
             key_fits && matches!(t["effect"].as_str().unwrap_or_default(), "" | "NoExecute")
         });
         if !covered && let Some(all) = tolerations.as_array_mut() {

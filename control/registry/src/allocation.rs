@@ -40,7 +40,10 @@ pub(crate) struct Held {
 
 impl Allocations {
     /// From the stored Services.
-    pub(crate) fn rebuild<'a>(options: &Options, services: impl Iterator<Item = &'a Arc<Object>>) -> Self {
+    pub(crate) fn rebuild<'a>(
+        options: &Options,
+        services: impl Iterator<Item = &'a Arc<Object>>,
+    ) -> Self {
         let mut ips = IpRange::new(options.service_cidr);
         let mut ports = BTreeMap::new();
         for service in services {
@@ -51,7 +54,9 @@ impl Allocations {
             ports.extend(used.ports.into_iter().map(|p| (p, ())));
         }
         let v4 = |ip: &IpAddr| if let IpAddr::V4(ip) = ip { Some(*ip) } else { None };
-        let reserved = options.reserved_ips.iter().filter_map(v4).collect();
+        // The first one is for Service `kubernetes`.
+        let first = options.service_cidr.hosts().next();
+        let reserved = options.reserved_ips.iter().filter_map(v4).chain(first).collect();
         Self { state: Mutex::new(State { ips, ports }), reserved, node_ports: options.node_ports }
     }
 
@@ -60,7 +65,11 @@ impl Allocations {
     }
 
     /// Fills in what a Service needs beyond what its old version has; gives what was taken for it.
-    pub(crate) fn reserve(&self, service: &mut Value, old: Option<&Value>) -> Result<Held, ApiError> {
+    pub(crate) fn reserve(
+        &self,
+        service: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Held, ApiError> {
         if let Some(old) = old {
             inherit(service, old);
         }
@@ -112,7 +121,11 @@ impl Allocations {
             return;
         }
         let wish = match text(spec, "clusterIP") {
-            "" => list(spec, "clusterIPs").first().and_then(Value::as_str).unwrap_or_default().to_owned(),
+            "" => list(spec, "clusterIPs")
+                .first()
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
             given => given.to_owned(),
         };
         let chosen = if wish == "None" {
@@ -140,24 +153,32 @@ impl Allocations {
         let mut state = self.state();
         if wish.is_empty() {
             loop {
-                let ip = state.ips.allocate_next().map_err(|e| format!("failed to allocate a serviceIP: {e}"))?;
+                let ip = state
+                    .ips
+                    .allocate_next()
+                    .map_err(|e| format!("failed to allocate a serviceIP: {e}"))?;
                 if !self.reserved.contains(&ip) {
                     return Ok((ip, true));
                 }
                 // Set aside for a Service that asks for it: skip it without holding it.
                 state.ips.release(ip);
-                if state.ips.free() <= self.reserved.len() {
+                let set_aside = self.reserved.iter().filter(|ip| !state.ips.is_taken(**ip)).count();
+                if state.ips.free() <= set_aside {
                     return Err("failed to allocate a serviceIP: range is full".to_owned());
                 }
             }
         }
-        let ip: Ipv4Addr = wish.parse().map_err(|_| "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned())?;
+        let ip: Ipv4Addr = wish.parse().map_err(|_| {
+            "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()
+        })?;
         if before.ips.contains(&ip) {
             return Ok((ip, false));
         }
         match state.ips.allocate(ip) {
             Ok(()) => Ok((ip, true)),
-            Err(IpError::Taken { .. }) => Err(format!("failed to allocate IP {ip}: provided IP is already allocated")),
+            Err(IpError::Taken { .. }) => {
+                Err(format!("failed to allocate IP {ip}: provided IP is already allocated"))
+            }
             Err(e) => Err(format!(
                 "failed to allocate IP {ip}: the provided IP is not in the valid range. The range of valid IPs is {}: {e}",
                 state.ips.network()
@@ -180,7 +201,9 @@ impl Allocations {
                 Some(n) => match u16::try_from(n).ok().filter(|n| self.in_range(*n)) {
                     None => {
                         let (low, high) = self.node_ports;
-                        let message = format!("provided port is not in the valid range. The range of valid ports is {low}-{high}");
+                        let message = format!(
+                            "provided port is not in the valid range. The range of valid ports is {low}-{high}"
+                        );
                         causes.push(invalid(&field, n, &message));
                     }
                     Some(n) => self.take_port(n, protocol, before, held, &field, causes),
@@ -190,7 +213,8 @@ impl Allocations {
                         held.ports.push((n, protocol));
                         port["nodePort"] = Value::from(n);
                     }
-                    None => causes.push(forbidden(&field, "failed to allocate a nodePort: range is full")),
+                    None => causes
+                        .push(forbidden(&field, "failed to allocate a nodePort: range is full")),
                 },
                 None => {}
             }
@@ -201,7 +225,15 @@ impl Allocations {
         (self.node_ports.0..=self.node_ports.1).contains(&port)
     }
 
-    fn take_port(&self, n: u16, protocol: String, before: &Held, held: &mut Held, field: &str, causes: &mut Causes) {
+    fn take_port(
+        &self,
+        n: u16,
+        protocol: String,
+        before: &Held,
+        held: &mut Held,
+        field: &str,
+        causes: &mut Causes,
+    ) {
         let port = (n, protocol);
         if before.ports.contains(&port) {
             return;
@@ -218,7 +250,9 @@ impl Allocations {
         let (low, high) = self.node_ports;
         let start = rand::rng().random_range(low..=high);
         let mut state = self.state();
-        let found = (start..=high).chain(low..start).find(|n| !state.ports.contains_key(&(*n, protocol.to_owned())))?;
+        let found = (start..=high)
+            .chain(low..start)
+            .find(|n| !state.ports.contains_key(&(*n, protocol.to_owned())))?;
         state.ports.insert((found, protocol.to_owned()), ());
         Some(found)
     }
@@ -232,7 +266,10 @@ fn uses(service: &Value) -> Held {
         ports: list(spec, "ports")
             .iter()
             .filter_map(|p| {
-                let port = p["nodePort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n != 0)?;
+                let port = p["nodePort"]
+                    .as_u64()
+                    .and_then(|n| u16::try_from(n).ok())
+                    .filter(|n| *n != 0)?;
                 Some((port, text(p, "protocol").to_owned()))
             })
             .collect(),
@@ -258,7 +295,9 @@ fn inherit(new: &mut Value, old: &Value) {
         return;
     }
     for port in meta::items(spec, "ports").filter(|p| p["nodePort"].as_i64().unwrap_or(0) == 0) {
-        let same = list(&old["spec"], "ports").iter().find(|o| o["port"] == port["port"] && o["protocol"] == port["protocol"]);
+        let same = list(&old["spec"], "ports")
+            .iter()
+            .find(|o| o["port"] == port["port"] && o["protocol"] == port["protocol"]);
         if let Some(kept) = same.and_then(|o| o["nodePort"].as_i64()).filter(|n| *n != 0) {
             port["nodePort"] = Value::from(kept);
         }

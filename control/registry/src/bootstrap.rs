@@ -74,9 +74,14 @@ async fn put(
             let target = Target::object(kind, namespace, &name);
             write::update(registry, &caller, &target, value, &options).await
         }
-        (false, _) => write::create(registry, &caller, &Target::collection(kind, namespace), value, &options).await,
+        (false, _) => {
+            write::create(registry, &caller, &Target::collection(kind, namespace), value, &options)
+                .await
+        }
     };
     let what = || format!("{} {}/{name}", kind.kind, namespace.unwrap_or_default());
-    result.map(drop).or_else(|e: ApiError| if e.is_already_exists() { Ok(()) } else { Err(e) })
+    result
+        .map(drop)
+        .or_else(|e: ApiError| if e.is_already_exists() { Ok(()) } else { Err(e) })
         .map_err(|why| OpenError::Bootstrap { what: what(), why })
 }

@@ -3,7 +3,9 @@
 //! In: changes in revision order, from one writer. Out: cheap snapshots, the past as far as it is kept, events.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
 
 use beeline_api::KindInfo;
 use beeline_store::{Key, Revision};
@@ -60,22 +62,45 @@ pub(crate) struct Watcher {
 }
 
 impl Step {
-    pub(crate) fn new(key: Key, revision: Revision, new: Option<Arc<Object>>, previous: Option<Arc<Object>>) -> Self {
+    pub(crate) fn new(
+        key: Key,
+        revision: Revision,
+        new: Option<Arc<Object>>,
+        previous: Option<Arc<Object>>,
+    ) -> Self {
         Self { key, revision, new, previous, gone: OnceLock::new() }
     }
 
     /// The last state with this step's revision, as `DELETED` shows it; made at most once for all watchers.
     pub(crate) fn last_state(&self) -> Option<Arc<Object>> {
-        let make = || self.previous.as_ref().map(|p| Arc::new(Object::new(p.value.clone(), self.revision)));
+        let make = || {
+            self.previous.as_ref().map(|p| Arc::new(Object::new(p.value.clone(), self.revision)))
+        };
         self.gone.get_or_init(make).clone()
     }
 }
 
 impl Bucket {
-    pub(crate) fn new(kind: &'static KindInfo, objects: Objects, at: Revision, history_max: usize) -> Self {
-        let state =
-            State { objects, history: VecDeque::new(), history_max, oldest: at, newest: Revision(0), watchers: Vec::new() };
-        Self { kind, prefix: kind.key_prefix(), state: RwLock::new(state), nudges: Mutex::new(Vec::new()) }
+    pub(crate) fn new(
+        kind: &'static KindInfo,
+        objects: Objects,
+        at: Revision,
+        history_max: usize,
+    ) -> Self {
+        let state = State {
+            objects,
+            history: VecDeque::new(),
+            history_max,
+            oldest: at,
+            newest: Revision(0),
+            watchers: Vec::new(),
+        };
+        Self {
+            kind,
+            prefix: kind.key_prefix(),
+            state: RwLock::new(state),
+            nudges: Mutex::new(Vec::new()),
+        }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -103,7 +128,12 @@ impl Bucket {
     }
 
     /// Applies one change; gives the step that went into history.
-    pub(crate) fn apply(&self, key: Key, revision: Revision, new: Option<Arc<Object>>) -> Arc<Step> {
+    pub(crate) fn apply(
+        &self,
+        key: Key,
+        revision: Revision,
+        new: Option<Arc<Object>>,
+    ) -> Arc<Step> {
         let mut state = self.write();
         let previous = match &new {
             Some(object) => state.objects.insert(key.clone(), Arc::clone(object)),

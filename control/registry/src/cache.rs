@@ -46,7 +46,10 @@ pub(crate) struct Slot<'a> {
 
 impl Cache {
     /// Reads everything.
-    pub(crate) async fn load(store: &Arc<dyn Store>, options: &Options) -> Result<(Self, Revision), OpenError> {
+    pub(crate) async fn load(
+        store: &Arc<dyn Store>,
+        options: &Options,
+    ) -> Result<(Self, Revision), OpenError> {
         let (entries, revision) = store.range(ROOT).await.map_err(OpenError::Load)?;
         let mut buckets: Vec<Bucket> = Kinds::builtin()
             .iter()
@@ -57,10 +60,17 @@ impl Cache {
                 tracing::warn!(key = %entry.key, "stored object of an unknown kind is left alone");
                 continue;
             };
-            let object = decode(&entry).map_err(|e| OpenError::Decode { key: entry.key.to_string(), why: e.to_string() })?;
+            let object = decode(&entry).map_err(|e| OpenError::Decode {
+                key: entry.key.to_string(),
+                why: e.to_string(),
+            })?;
             bucket.write().objects.insert(entry.key, Arc::new(object));
         }
-        let cache = Self { buckets, applied: watch::channel(revision.0).0, inflight: Mutex::new(HashMap::new()) };
+        let cache = Self {
+            buckets,
+            applied: watch::channel(revision.0).0,
+            inflight: Mutex::new(HashMap::new()),
+        };
         Ok((cache, revision))
     }
 
@@ -85,7 +95,8 @@ impl Cache {
             return Ok(());
         }
         let mut applied = self.applied.subscribe();
-        let waited = tokio::time::timeout(CATCH_UP_MAX, applied.wait_for(|r| *r >= revision.0)).await;
+        let waited =
+            tokio::time::timeout(CATCH_UP_MAX, applied.wait_for(|r| *r >= revision.0)).await;
         match waited {
             Ok(Ok(_)) => Ok(()),
             _ => Err(ApiError::too_large(revision.0, self.applied().0)),
@@ -93,7 +104,12 @@ impl Cache {
     }
 
     /// One object.
-    pub(crate) fn get(&self, kind: &KindInfo, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
+    pub(crate) fn get(
+        &self,
+        kind: &KindInfo,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Option<Arc<Object>> {
         let bucket = self.bucket(kind);
         let key = bucket.key(namespace, name);
         bucket.read().objects.get(key.as_str()).cloned()
@@ -237,14 +253,21 @@ async fn reload(registry: &Registry) -> Result<(), StoreError> {
     let mut changes: Vec<Change> = Vec::new();
     let known: std::collections::HashSet<Key> = entries.iter().map(|e| e.key.clone()).collect();
     for bucket in &cache.buckets {
-        let gone: Vec<Key> = bucket.read().objects.keys().filter(|k| !known.contains(*k)).cloned().collect();
+        let gone: Vec<Key> =
+            bucket.read().objects.keys().filter(|k| !known.contains(*k)).cloned().collect();
         for key in gone {
-            let previous = Entry { key: key.clone(), value: Bytes::new(), create_revision: revision, mod_revision: revision };
+            let previous = Entry {
+                key: key.clone(),
+                value: Bytes::new(),
+                create_revision: revision,
+                mod_revision: revision,
+            };
             changes.push(Change::Delete { key, revision, previous });
         }
     }
     let stale = |e: &Entry| {
-        let held = cache.bucket_of(&e.key).and_then(|b| b.read().objects.get(&e.key).map(|o| o.revision));
+        let held =
+            cache.bucket_of(&e.key).and_then(|b| b.read().objects.get(&e.key).map(|o| o.revision));
         held.is_none_or(|r| r < e.mod_revision)
     };
     changes.extend(entries.into_iter().filter(stale).map(Change::Put));

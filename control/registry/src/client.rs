@@ -22,7 +22,9 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::object::{Deleted, Object};
-use crate::options::{Caller, DeleteOptions, ListOptions, Patch, Subresource, Target, WatchOptions, WriteOptions};
+use crate::options::{
+    Caller, DeleteOptions, ListOptions, Patch, Subresource, Target, WatchOptions, WriteOptions,
+};
 use crate::registry::Registry;
 use crate::watch::ObjectWatch;
 
@@ -79,7 +81,9 @@ impl Client {
 }
 
 fn kind_of<K: Kind>() -> &'static KindInfo {
-    Kinds::builtin().by_kind(K::GROUP, K::VERSION, K::KIND).expect("typed clients are made for served kinds only")
+    Kinds::builtin()
+        .by_kind(K::GROUP, K::VERSION, K::KIND)
+        .expect("typed clients are made for served kinds only")
 }
 
 fn typed<K: Kind>(objects: &[Arc<Object>]) -> Vec<Arc<K>> {
@@ -110,11 +114,16 @@ impl<K: Kind> Api<K> {
     }
 
     fn encode(&self, object: &K) -> Result<Value, ApiError> {
-        serde_json::to_value(object).map_err(|e| ApiError::internal(format!("encode {}: {e}", self.kind.kind)))
+        serde_json::to_value(object)
+            .map_err(|e| ApiError::internal(format!("encode {}: {e}", self.kind.kind)))
     }
 
     /// The newest committed state, None if there is none.
-    pub async fn get(&self, namespace: Option<&str>, name: &str) -> Result<Option<Arc<K>>, ApiError> {
+    pub async fn get(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Result<Option<Arc<K>>, ApiError> {
         match self.client.registry.get(&self.client.caller, &self.target(namespace, name)).await {
             Ok(object) => object.typed().map(Some),
             Err(e) if e.is_not_found() => Ok(None),
@@ -123,7 +132,11 @@ impl<K: Kind> Api<K> {
     }
 
     /// The newest committed state of all that match.
-    pub async fn list(&self, namespace: Option<&str>, labels: &LabelSelector) -> Result<Vec<Arc<K>>, ApiError> {
+    pub async fn list(
+        &self,
+        namespace: Option<&str>,
+        labels: &LabelSelector,
+    ) -> Result<Vec<Arc<K>>, ApiError> {
         let options = ListOptions { labels: labels.clone(), ..ListOptions::default() };
         let target = Target::collection(self.kind, namespace);
         Ok(typed(&self.client.registry.list(&self.client.caller, &target, &options).await?.items))
@@ -134,7 +147,11 @@ impl<K: Kind> Api<K> {
         let value = self.encode(object)?;
         let mut target = self.target_of(&value);
         target.name = None;
-        let made = self.client.registry.create(&self.client.caller, &target, value, &WriteOptions::default()).await?;
+        let made = self
+            .client
+            .registry
+            .create(&self.client.caller, &target, value, &WriteOptions::default())
+            .await?;
         made.typed()
     }
 
@@ -142,28 +159,50 @@ impl<K: Kind> Api<K> {
     pub async fn update(&self, object: &K) -> Result<Arc<K>, ApiError> {
         let value = self.encode(object)?;
         let target = self.target_of(&value);
-        self.client.registry.update(&self.client.caller, &target, value, &WriteOptions::default()).await?.typed()
+        self.client
+            .registry
+            .update(&self.client.caller, &target, value, &WriteOptions::default())
+            .await?
+            .typed()
     }
 
     /// Replaces its status.
     pub async fn update_status(&self, object: &K) -> Result<Arc<K>, ApiError> {
         let value = self.encode(object)?;
         let target = self.target_of(&value).sub(Subresource::Status);
-        self.client.registry.update(&self.client.caller, &target, value, &WriteOptions::default()).await?.typed()
+        self.client
+            .registry
+            .update(&self.client.caller, &target, value, &WriteOptions::default())
+            .await?
+            .typed()
     }
 
     /// RFC 7386 patch.
-    pub async fn patch_merge(&self, namespace: Option<&str>, name: &str, patch: Value) -> Result<Arc<K>, ApiError> {
+    pub async fn patch_merge(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+        patch: Value,
+    ) -> Result<Arc<K>, ApiError> {
         self.patch(self.target(namespace, name), Patch::Merge(patch)).await
     }
 
     /// RFC 7386 patch of the status: `{"status": {...}}`.
-    pub async fn patch_status(&self, namespace: Option<&str>, name: &str, patch: Value) -> Result<Arc<K>, ApiError> {
+    pub async fn patch_status(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+        patch: Value,
+    ) -> Result<Arc<K>, ApiError> {
         self.patch(self.target(namespace, name).sub(Subresource::Status), Patch::Merge(patch)).await
     }
 
     async fn patch(&self, target: Target, patch: Patch) -> Result<Arc<K>, ApiError> {
-        self.client.registry.patch(&self.client.caller, &target, patch, &WriteOptions::default()).await?.typed()
+        self.client
+            .registry
+            .patch(&self.client.caller, &target, patch, &WriteOptions::default())
+            .await?
+            .typed()
     }
 
     /// Deletes it; `Ok(None)` if it was not there.
@@ -173,7 +212,12 @@ impl<K: Kind> Api<K> {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Option<Deleted>, ApiError> {
-        match self.client.registry.delete(&self.client.caller, &self.target(namespace, name), options).await {
+        match self
+            .client
+            .registry
+            .delete(&self.client.caller, &self.target(namespace, name), options)
+            .await
+        {
             Ok(deleted) => Ok(Some(deleted)),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
@@ -181,10 +225,19 @@ impl<K: Kind> Api<K> {
     }
 
     /// Sets `spec.replicas` through `/scale`.
-    pub async fn scale(&self, namespace: Option<&str>, name: &str, replicas: i32) -> Result<(), ApiError> {
+    pub async fn scale(
+        &self,
+        namespace: Option<&str>,
+        name: &str,
+        replicas: i32,
+    ) -> Result<(), ApiError> {
         let target = self.target(namespace, name).sub(Subresource::Scale);
         let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
-        self.client.registry.patch(&self.client.caller, &target, patch, &WriteOptions::default()).await.map(drop)
+        self.client
+            .registry
+            .patch(&self.client.caller, &target, patch, &WriteOptions::default())
+            .await
+            .map(drop)
     }
 
     /// Binds a pod to a node. 409 if it is bound already.
@@ -194,7 +247,11 @@ impl<K: Kind> Api<K> {
             "apiVersion": "v1", "kind": "Binding", "metadata": { "name": pod, "namespace": namespace },
             "target": { "apiVersion": "v1", "kind": "Node", "name": node },
         });
-        self.client.registry.create(&self.client.caller, &target, body, &WriteOptions::default()).await.map(drop)
+        self.client
+            .registry
+            .create(&self.client.caller, &target, body, &WriteOptions::default())
+            .await
+            .map(drop)
     }
 
     /// Events of this kind; see [`WatchOptions`].
@@ -205,6 +262,9 @@ impl<K: Kind> Api<K> {
         options: WatchOptions,
     ) -> Result<ObjectWatch, ApiError> {
         let options = WatchOptions { fields, ..options };
-        self.client.registry.watch(&self.client.caller, &Target::collection(self.kind, namespace), &options).await
+        self.client
+            .registry
+            .watch(&self.client.caller, &Target::collection(self.kind, namespace), &options)
+            .await
     }
 }

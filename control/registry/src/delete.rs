@@ -18,7 +18,11 @@ const ORPHAN: &str = "orphan";
 const KEPT_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 /// Deletes one object.
-pub(crate) async fn delete(registry: &Registry, target: &Target, o: &DeleteOptions) -> Result<Deleted, ApiError> {
+pub(crate) async fn delete(
+    registry: &Registry,
+    target: &Target,
+    o: &DeleteOptions,
+) -> Result<Deleted, ApiError> {
     let kind = target.kind;
     let name = target.name.as_deref().unwrap_or_default();
     if std::ptr::eq(kind, &raw const NAMESPACE) && KEPT_NAMESPACES.contains(&name) {
@@ -38,7 +42,9 @@ pub(crate) async fn delete(registry: &Registry, target: &Target, o: &DeleteOptio
 
 fn preconditions(target: &Target, o: &DeleteOptions, old: &Object) -> Result<(), ApiError> {
     let fail = |what: &str, wanted: &str, have: &str| {
-        let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}");
+        let why = format!(
+            "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}"
+        );
         Err(ApiError::conflict(target.kind, old.name(), &why))
     };
     if let Some(uid) = o.preconditions.uid.as_deref().filter(|u| *u != old.uid()) {
@@ -83,7 +89,8 @@ fn marked(registry: &Registry, target: &Target, o: &DeleteOptions, old: &Value) 
     let current = old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
     if !begun || grace < current {
         let now = registry.now();
-        let at = k8s_openapi::jiff::Timestamp::from_second(now.as_second().saturating_add(grace)).unwrap_or(now);
+        let at = k8s_openapi::jiff::Timestamp::from_second(now.as_second().saturating_add(grace))
+            .unwrap_or(now);
         new["metadata"]["deletionTimestamp"] = Value::from(time::format(at));
         new["metadata"]["deletionGracePeriodSeconds"] = Value::from(grace);
     }

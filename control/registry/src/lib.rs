@@ -33,8 +33,8 @@ pub use beeline_store::Revision;
 pub use client::{Api, Client, Kind};
 pub use object::{Deleted, EventKind, List, Object, WatchEvent};
 pub use options::{
-    Caller, DeleteOptions, FieldValidation, ListOptions, Options, Patch, Preconditions, Propagation, Subresource,
-    Target, VersionMatch, Warnings, WatchOptions, WriteOptions,
+    Caller, DeleteOptions, FieldValidation, ListOptions, Options, Patch, Preconditions,
+    Propagation, Subresource, Target, VersionMatch, Warnings, WatchOptions, WriteOptions,
 };
 pub use registry::{OpenError, Registry};
 pub use watch::ObjectWatch;

@@ -22,7 +22,11 @@ struct Page {
 }
 
 /// One page.
-pub(crate) async fn list(registry: &Registry, target: &Target, o: &ListOptions) -> Result<List, ApiError> {
+pub(crate) async fn list(
+    registry: &Registry,
+    target: &Target,
+    o: &ListOptions,
+) -> Result<List, ApiError> {
     let bucket = registry.inner.cache.bucket(target.kind);
     let scope = bucket.scope(target.namespace.as_deref());
     let page = match &o.continue_token {
@@ -36,23 +40,33 @@ pub(crate) async fn list(registry: &Registry, target: &Target, o: &ListOptions) 
 pub(crate) fn version(text: &str) -> Result<Revision, ApiError> {
     text.parse().map(Revision).map_err(|_| {
         let field = "resourceVersion";
-        let message = format!("Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax");
+        let message = format!(
+            "Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+        );
         ApiError::bad_request(format!("{field}: {message}"))
     })
 }
 
 fn forbidden_match(why: &str) -> ApiError {
     let cause = beeline_api::validate::forbidden("resourceVersionMatch", why);
-    let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
+    let message =
+        format!("ListOptions.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
     ApiError::new(422, "Invalid", message).with_causes(vec![cause])
 }
 
-async fn first(registry: &Registry, bucket: &Bucket, scope: &str, o: &ListOptions) -> Result<Page, ApiError> {
+async fn first(
+    registry: &Registry,
+    bucket: &Bucket,
+    scope: &str,
+    o: &ListOptions,
+) -> Result<Page, ApiError> {
     let cache = &registry.inner.cache;
     let asked = o.resource_version.as_deref().unwrap_or_default();
     if asked.is_empty() {
         if o.version_match.is_some() {
-            return Err(forbidden_match("resourceVersionMatch is forbidden unless resourceVersion is provided"));
+            return Err(forbidden_match(
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
         }
         cache.reach(registry.inner.store.revision()).await?;
         return Ok(now(registry, bucket, scope));
@@ -60,18 +74,24 @@ async fn first(registry: &Registry, bucket: &Bucket, scope: &str, o: &ListOption
     let revision = version(asked)?;
     if revision.0 == 0 {
         if o.version_match == Some(VersionMatch::Exact) {
-            return Err(forbidden_match("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""));
+            return Err(forbidden_match(
+                "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"",
+            ));
         }
         return Ok(now(registry, bucket, scope));
     }
     cache.reach(revision).await?;
-    let exact = o.version_match == Some(VersionMatch::Exact) || (o.version_match.is_none() && o.limit > 0);
+    let exact =
+        o.version_match == Some(VersionMatch::Exact) || (o.version_match.is_none() && o.limit > 0);
     if !exact {
         return Ok(now(registry, bucket, scope));
     }
     let state = bucket.read();
     let objects = state.at(revision).ok_or_else(|| {
-        ApiError::expired(format!("The resourceVersion for the provided list is too old: {revision} ({})", state.oldest))
+        ApiError::expired(format!(
+            "The resourceVersion for the provided list is too old: {revision} ({})",
+            state.oldest
+        ))
     })?;
     Ok(Page { objects, revision, start: scope.to_owned() })
 }
@@ -95,11 +115,14 @@ fn continued(
     }
     let bad = || ApiError::bad_request("continue key is not valid: continue key is not valid");
     if !matches!(o.resource_version.as_deref(), None | Some("" | "0")) {
-        return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+        return Err(ApiError::bad_request(
+            "specifying resource version is not allowed when using continue",
+        ));
     }
     let raw = URL_SAFE_NO_PAD.decode(token).map_err(|_| bad())?;
     let token: Value = serde_json::from_slice(&raw).map_err(|_| bad())?;
-    let (start, rv) = (token["start"].as_str().ok_or_else(bad)?, token["rv"].as_i64().ok_or_else(bad)?);
+    let (start, rv) =
+        (token["start"].as_str().ok_or_else(bad)?, token["rv"].as_i64().ok_or_else(bad)?);
     if token["v"] != "meta.k8s.io/v1" || start.contains("..") {
         return Err(bad());
     }
@@ -113,7 +136,9 @@ fn continued(
     match state.at(revision) {
         Some(objects) => Ok(Page { objects, revision, start }),
         None => {
-            let mut error = ApiError::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.");
+            let mut error = ApiError::expired(
+                "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+            );
             error.continue_token = Some(encode(-1, &start[scope.len()..]).into());
             Err(error)
         }
@@ -142,9 +167,13 @@ fn select(target: &Target, scope: &str, page: &Page, o: &ListOptions) -> List {
             break;
         }
     }
-    let more = if items.len() == max { range.filter(|(_, object)| matches(object)).count() } else { 0 };
+    let more =
+        if items.len() == max { range.filter(|(_, object)| matches(object)).count() } else { 0 };
     let token = (more > 0).then(|| {
-        encode(i64::try_from(page.revision.0).unwrap_or(i64::MAX), &format!("{}\0", &last[scope.len()..]))
+        encode(
+            i64::try_from(page.revision.0).unwrap_or(i64::MAX),
+            &format!("{}\0", &last[scope.len()..]),
+        )
     });
     let unfiltered = o.labels.is_empty() && o.fields.is_empty();
     let remaining = (more > 0 && unfiltered).then_some(more as u64);

@@ -69,8 +69,14 @@ impl Object {
         if let Some(known) = self.typed.get().and_then(|any| Arc::clone(any).downcast::<K>().ok()) {
             return Ok(known);
         }
-        let decoded = K::deserialize(&self.value)
-            .map_err(|e| ApiError::internal(format!("decode {} {}/{}: {e}", self.value["kind"], self.namespace(), self.name())))?;
+        let decoded = K::deserialize(&self.value).map_err(|e| {
+            ApiError::internal(format!(
+                "decode {} {}/{}: {e}",
+                self.value["kind"],
+                self.namespace(),
+                self.name()
+            ))
+        })?;
         let decoded = Arc::new(decoded);
         let _ = self.typed.set(Arc::clone(&decoded) as Arc<dyn Any + Send + Sync>);
         Ok(decoded)

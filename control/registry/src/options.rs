@@ -11,13 +11,12 @@ use beeline_kit::{Clock, SystemClock};
 use ipnet::Ipv4Net;
 use serde_json::Value;
 
-
 /// How a registry is opened.
 #[derive(Clone)]
 pub struct Options {
     /// Range of ClusterIPs.
     pub service_cidr: Ipv4Net,
-    /// Addresses in that range kept for fixed uses (cluster DNS); never handed out, but may be asked for.
+    /// Addresses in that range kept for fixed uses (cluster DNS) besides the first: never handed out, but may be asked for.
     pub reserved_ips: Vec<IpAddr>,
     /// Range of node ports, inclusive.
     pub node_ports: (u16, u16),
@@ -66,7 +65,11 @@ impl Caller {
     /// A loop of this process: `scheduler` and `controller-manager` get upstream's user names, others
     /// `system:<component>`; the group is one that no certificate can carry.
     pub fn system(component: &str) -> Self {
-        let prefix = if matches!(component, "scheduler" | "controller-manager") { "system:kube-" } else { "system:" };
+        let prefix = if matches!(component, "scheduler" | "controller-manager") {
+            "system:kube-"
+        } else {
+            "system:"
+        };
         Self {
             user: format!("{prefix}{component}"),
             groups: vec![IN_PROCESS_GROUP.to_owned(), "system:authenticated".to_owned()],

@@ -57,12 +57,15 @@ fn checked(target: &Target, patch: Patch, o: &WriteOptions) -> Result<Patch, Api
     let Patch::Apply(mut config) = patch else { return Ok(patch) };
     if o.field_manager.as_deref().unwrap_or_default().is_empty() {
         let cause = beeline_api::validate::required("fieldManager", "is required for apply patch");
-        let message = format!("PatchOptions.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
+        let message =
+            format!("PatchOptions.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
         return Err(ApiError::new(422, "Invalid", message).with_causes(vec![cause]));
     }
     for field in ["apiVersion", "kind"] {
         if config[field].as_str().unwrap_or_default().is_empty() {
-            return Err(ApiError::bad_request(format!("error decoding patch: {field} must be set")));
+            return Err(ApiError::bad_request(format!(
+                "error decoding patch: {field} must be set"
+            )));
         }
     }
     decode::type_meta(target.kind, &mut config)?;
@@ -75,7 +78,9 @@ fn checked(target: &Target, patch: Patch, o: &WriteOptions) -> Result<Patch, Api
 fn named_version(patch: &Patch) -> bool {
     match patch {
         Patch::Json(_) => false,
-        Patch::Merge(p) | Patch::Strategic(p) | Patch::Apply(p) => p["metadata"]["resourceVersion"].is_string(),
+        Patch::Merge(p) | Patch::Strategic(p) | Patch::Apply(p) => {
+            p["metadata"]["resourceVersion"].is_string()
+        }
     }
 }
 
@@ -121,7 +126,8 @@ async fn apply_new(
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
     crate::access::check(&*registry.inner.options.authorizer, caller, "create", target)?;
-    let named = config["metadata"]["uid"].is_string() || config["metadata"]["resourceVersion"].is_string();
+    let named =
+        config["metadata"]["uid"].is_string() || config["metadata"]["resourceVersion"].is_string();
     if named {
         return Err(ApiError::modified(target.kind, target.name.as_deref().unwrap_or_default()));
     }

@@ -29,7 +29,9 @@ pub(crate) fn body(target: &Target, value: &mut Value, o: &WriteOptions) -> Resu
 pub(crate) fn fields(kind: &KindInfo, value: &mut Value, o: &WriteOptions) -> Result<(), ApiError> {
     let problems = decode::fields(kind, value, &o.duplicates)?;
     match o.field_validation {
-        FieldValidation::Strict if !problems.is_empty() => return Err(decode::strict_error(kind, &problems)),
+        FieldValidation::Strict if !problems.is_empty() => {
+            return Err(decode::strict_error(kind, &problems));
+        }
         FieldValidation::Warn => problems.into_iter().for_each(|p| o.warnings.push(p)),
         FieldValidation::Strict | FieldValidation::Ignore => {}
     }
@@ -61,13 +63,25 @@ pub(crate) fn agree(target: &Target, value: &mut Value) -> Result<(), ApiError> 
 }
 
 /// A new object: server-set fields and defaults.
-pub(crate) fn create(registry: &Registry, kind: &KindInfo, value: &mut Value) -> Result<(), ApiError> {
+pub(crate) fn create(
+    registry: &Registry,
+    kind: &KindInfo,
+    value: &mut Value,
+) -> Result<(), ApiError> {
     let now = registry.now();
     let meta = meta::of(value);
     if meta.get("resourceVersion").and_then(Value::as_str).is_some_and(|v| !v.is_empty()) {
-        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(ApiError::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
-    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"] {
+    for field in [
+        "resourceVersion",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "selfLink",
+    ] {
         meta.remove(field);
     }
     meta.insert("uid".to_owned(), Value::from(uuid::Uuid::new_v4().to_string()));
@@ -75,7 +89,8 @@ pub(crate) fn create(registry: &Registry, kind: &KindInfo, value: &mut Value) ->
     if kind.generation {
         meta.insert("generation".to_owned(), Value::from(1));
     }
-    if kind.status_subresource && !kind.status_on_create
+    if kind.status_subresource
+        && !kind.status_on_create
         && let Some(map) = value.as_object_mut()
     {
         map.remove("status");
@@ -87,13 +102,17 @@ pub(crate) fn create(registry: &Registry, kind: &KindInfo, value: &mut Value) ->
 pub(crate) fn generate_name(value: &mut Value) -> bool {
     let meta = meta::of(value);
     let named = meta.get("name").and_then(Value::as_str).is_some_and(|n| !n.is_empty());
-    let Some(prefix) = meta.get("generateName").and_then(Value::as_str).filter(|p| !p.is_empty()) else { return false };
+    let Some(prefix) = meta.get("generateName").and_then(Value::as_str).filter(|p| !p.is_empty())
+    else {
+        return false;
+    };
     if named {
         return false;
     }
     let prefix: String = prefix.chars().take(GENERATE_PREFIX_MAX).collect();
     let mut rng = rand::rng();
-    let suffix: String = (0..5).map(|_| char::from(NAME_CHARS[rng.random_range(0..NAME_CHARS.len())])).collect();
+    let suffix: String =
+        (0..5).map(|_| char::from(NAME_CHARS[rng.random_range(0..NAME_CHARS.len())])).collect();
     meta.insert("name".to_owned(), Value::from(format!("{prefix}{suffix}")));
     true
 }
@@ -114,7 +133,8 @@ pub(crate) fn validate_update(kind: &KindInfo, new: &Value, old: &Value) -> Resu
     (kind.validate_update)(new, old, &mut causes);
     if meta::deleting(old) {
         let before = meta::finalizers(old);
-        let added: Vec<&str> = meta::finalizers(new).into_iter().filter(|f| !before.contains(f)).collect();
+        let added: Vec<&str> =
+            meta::finalizers(new).into_iter().filter(|f| !before.contains(f)).collect();
         if !added.is_empty() {
             let message = format!(
                 "no new finalizers can be added if the object is being deleted, found new finalizers []string{{\"{}\"}}",
@@ -134,7 +154,17 @@ fn refuse(kind: &KindInfo, value: &Value, causes: Causes) -> Result<(), ApiError
 pub(crate) fn keep_metadata(new: &mut Value, old: &Value) {
     let before = &old["metadata"];
     let meta = meta::of(new);
-    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink", "name", "namespace", "generateName"] {
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "selfLink",
+        "name",
+        "namespace",
+        "generateName",
+    ] {
         match &before[field] {
             Value::Null => drop(meta.remove(field)),
             kept => drop(meta.insert(field.to_owned(), kept.clone())),
@@ -158,7 +188,10 @@ pub(crate) fn preconditions(kind: &KindInfo, body: &Value, old: &Object) -> Resu
     let meta = &body["metadata"];
     let uid = meta["uid"].as_str().unwrap_or_default();
     if !uid.is_empty() && uid != old.uid() {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid());
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            old.uid()
+        );
         return Err(ApiError::conflict(kind, old.name(), &why));
     }
     match meta["resourceVersion"].as_str().unwrap_or_default() {
@@ -182,7 +215,10 @@ pub(crate) fn spec_differs(new: &Value, old: &Value) -> bool {
 pub(crate) fn same(new: &Value, old: &Value) -> bool {
     let (Some(a), Some(b)) = (new.as_object(), old.as_object()) else { return new == old };
     let meta_same = || {
-        let (Some(a), Some(b)) = (a.get("metadata").and_then(Value::as_object), b.get("metadata").and_then(Value::as_object)) else {
+        let (Some(a), Some(b)) = (
+            a.get("metadata").and_then(Value::as_object),
+            b.get("metadata").and_then(Value::as_object),
+        ) else {
             return false;
         };
         let of = |m: &serde_json::Map<String, Value>, n: &serde_json::Map<String, Value>| {
@@ -190,5 +226,7 @@ pub(crate) fn same(new: &Value, old: &Value) -> bool {
         };
         of(a, b) && of(b, a)
     };
-    a.len() == b.len() && a.iter().filter(|(k, _)| *k != "metadata").all(|(k, v)| b.get(k) == Some(v)) && meta_same()
+    a.len() == b.len()
+        && a.iter().filter(|(k, _)| *k != "metadata").all(|(k, v)| b.get(k) == Some(v))
+        && meta_same()
 }

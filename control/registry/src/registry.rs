@@ -13,7 +13,9 @@ use crate::allocation::Allocations;
 use crate::cache::Cache;
 use crate::client::Client;
 use crate::object::{Deleted, List, Object};
-use crate::options::{Caller, DeleteOptions, ListOptions, Options, Patch, Target, WatchOptions, WriteOptions};
+use crate::options::{
+    Caller, DeleteOptions, ListOptions, Options, Patch, Target, WatchOptions, WriteOptions,
+};
 use crate::watch::ObjectWatch;
 
 /// The door. Cheap to clone; all clones are one registry.
@@ -56,10 +58,19 @@ pub enum OpenError {
 
 impl Registry {
     /// Loads the cache, starts following the store, and sees to the objects every cluster has.
-    pub async fn open(store: Arc<dyn Store>, options: Options, tasks: &Tasks) -> Result<Registry, OpenError> {
+    pub async fn open(
+        store: Arc<dyn Store>,
+        options: Options,
+        tasks: &Tasks,
+    ) -> Result<Registry, OpenError> {
         let (cache, loaded) = Cache::load(&store, &options).await?;
-        let allocations = Allocations::rebuild(&options, cache.snapshot(&beeline_api::kinds::SERVICE, None).iter());
-        let registry = Registry { inner: Arc::new(Inner { store, options, cache, allocations, tasks: tasks.clone() }) };
+        let allocations = Allocations::rebuild(
+            &options,
+            cache.snapshot(&beeline_api::kinds::SERVICE, None).iter(),
+        );
+        let registry = Registry {
+            inner: Arc::new(Inner { store, options, cache, allocations, tasks: tasks.clone() }),
+        };
         crate::cache::follow(&registry, loaded, tasks);
         crate::bootstrap::ensure(&registry).await?;
         Ok(registry)
@@ -105,7 +116,12 @@ impl Registry {
     }
 
     /// Deletes an object, or begins to.
-    pub async fn delete(&self, caller: &Caller, target: &Target, o: &DeleteOptions) -> Result<Deleted, ApiError> {
+    pub async fn delete(
+        &self,
+        caller: &Caller,
+        target: &Target,
+        o: &DeleteOptions,
+    ) -> Result<Deleted, ApiError> {
         access::check(&*self.inner.options.authorizer, caller, "delete", target)?;
         crate::delete::delete(self, target, o).await
     }
@@ -129,13 +145,23 @@ impl Registry {
     }
 
     /// One page of a consistent snapshot.
-    pub async fn list(&self, caller: &Caller, target: &Target, o: &ListOptions) -> Result<List, ApiError> {
+    pub async fn list(
+        &self,
+        caller: &Caller,
+        target: &Target,
+        o: &ListOptions,
+    ) -> Result<List, ApiError> {
         access::check(&*self.inner.options.authorizer, caller, "list", target)?;
         crate::list::list(self, target, o).await
     }
 
     /// Events from a revision on, or current objects first and then events.
-    pub async fn watch(&self, caller: &Caller, target: &Target, o: &WatchOptions) -> Result<ObjectWatch, ApiError> {
+    pub async fn watch(
+        &self,
+        caller: &Caller,
+        target: &Target,
+        o: &WatchOptions,
+    ) -> Result<ObjectWatch, ApiError> {
         access::check(&*self.inner.options.authorizer, caller, "watch", target)?;
         crate::watch::watch(self, target, o).await
     }
@@ -151,7 +177,12 @@ impl Registry {
     }
 
     /// One object as the cache has it now.
-    pub fn cached(&self, kind: &'static KindInfo, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
+    pub fn cached(
+        &self,
+        kind: &'static KindInfo,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Option<Arc<Object>> {
         self.inner.cache.get(kind, namespace, name)
     }
 

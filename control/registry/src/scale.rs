@@ -19,7 +19,8 @@ pub(crate) fn of(target: &Target, object: &Object) -> Result<Arc<Object>, ApiErr
     let paths = paths(target)?;
     let value = &object.value;
     let number = |path: &str| value.pointer(path).and_then(Value::as_i64).unwrap_or(0);
-    let selector = value.pointer(paths.selector).and_then(LabelSelector::from_object).map(|s| s.to_text());
+    let selector =
+        value.pointer(paths.selector).and_then(LabelSelector::from_object).map(|s| s.to_text());
     let meta = &value["metadata"];
     let scale = json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1",
@@ -98,7 +99,10 @@ fn replicas(scale: &Value, name: &str) -> Result<Value, ApiError> {
         Some(n) if i32::try_from(n).is_ok_and(|n| n >= 0) => Ok(Value::from(n)),
         Some(n) => {
             let cause = invalid("spec.replicas", n, "must be greater than or equal to 0");
-            let message = format!("Scale.autoscaling \"{name}\" is invalid: {}: {}", cause.field, cause.message);
+            let message = format!(
+                "Scale.autoscaling \"{name}\" is invalid: {}: {}",
+                cause.field, cause.message
+            );
             Err(ApiError::new(422, "Invalid", message).with_causes(vec![cause]))
         }
         None => Err(ApiError::bad_request(

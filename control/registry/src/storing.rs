@@ -53,8 +53,12 @@ pub(crate) async fn remove(
     place: Place<'_>,
     last: &Object,
 ) -> Result<Arc<Object>, ApiError> {
-    let revision =
-        registry.inner.store.delete(place.key, last.revision).await.map_err(|e| refusal(place, e))?;
+    let revision = registry
+        .inner
+        .store
+        .delete(place.key, last.revision)
+        .await
+        .map_err(|e| refusal(place, e))?;
     registry.inner.cache.reach(revision).await?;
     Ok(Arc::new(Object::new(last.value.clone(), revision)))
 }
@@ -69,13 +73,19 @@ fn refusal(place: Place<'_>, error: StoreError) -> ApiError {
         StoreError::TooLarge { size, limit, .. } => ApiError::new(
             413,
             "RequestEntityTooLarge",
-            format!("etcdserver: request is too large: the object has {size} bytes, the limit is {limit}"),
+            format!(
+                "etcdserver: request is too large: the object has {size} bytes, the limit is {limit}"
+            ),
         ),
         StoreError::Full => ApiError::internal(
             "etcdserver: mvcc: database space exceeded: free space on the data directory's file system; reads go on, and writes will as soon as there is room",
         ),
-        StoreError::Failed { reason } => ApiError::internal(format!("the store has failed: {reason}")),
+        StoreError::Failed { reason } => {
+            ApiError::internal(format!("the store has failed: {reason}"))
+        }
         StoreError::Closed => ApiError::unavailable("the server is shutting down"),
-        StoreError::Compacted { at } => ApiError::expired(format!("history up to {at} has been compacted")),
+        StoreError::Compacted { at } => {
+            ApiError::expired(format!("history up to {at} has been compacted"))
+        }
     }
 }

@@ -23,7 +23,9 @@ pub(crate) async fn create(
     match sub {
         Subresource::Binding => bind(registry, target, body, o).await,
         Subresource::Eviction => evict(registry, target, body, o).await,
-        Subresource::Status | Subresource::Scale | Subresource::Finalize => Err(ApiError::method_not_allowed()),
+        Subresource::Status | Subresource::Scale | Subresource::Finalize => {
+            Err(ApiError::method_not_allowed())
+        }
     }
 }
 
@@ -33,7 +35,12 @@ fn done(registry: &Registry) -> Arc<Object> {
 }
 
 /// Sets the node of a pod that has none.
-async fn bind(registry: &Registry, target: &Target, mut body: Value, o: &WriteOptions) -> Result<Arc<Object>, ApiError> {
+async fn bind(
+    registry: &Registry,
+    target: &Target,
+    mut body: Value,
+    o: &WriteOptions,
+) -> Result<Arc<Object>, ApiError> {
     decode::expect(&mut body, "v1", "Binding")?;
     let name = target.name.as_deref().unwrap_or_default();
     let node = body["target"]["name"].as_str().unwrap_or_default().to_owned();
@@ -59,10 +66,15 @@ fn bound(registry: &Registry, old: &Object, body: &Value, node: &str) -> Result<
     let uid = meta::uid(body);
     if !uid.is_empty() && uid != old.uid() {
         let have = old.uid();
-        return refuse(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {have}"));
+        return refuse(format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {have}"
+        ));
     }
     if old.deleting() {
-        return refuse(format!("pod {} is being deleted, cannot be assigned to a host", old.name()));
+        return refuse(format!(
+            "pod {} is being deleted, cannot be assigned to a host",
+            old.name()
+        ));
     }
     let current = meta::text(&old.value["spec"], "nodeName");
     if !current.is_empty() {
@@ -88,7 +100,12 @@ fn bound(registry: &Registry, old: &Object, body: &Value, node: &str) -> Result<
 }
 
 /// Deletes a pod the polite way. There are no disruption budgets yet, so it is always allowed.
-async fn evict(registry: &Registry, target: &Target, mut body: Value, o: &WriteOptions) -> Result<Arc<Object>, ApiError> {
+async fn evict(
+    registry: &Registry,
+    target: &Target,
+    mut body: Value,
+    o: &WriteOptions,
+) -> Result<Arc<Object>, ApiError> {
     decode::expect(&mut body, "policy/v1", "Eviction")?;
     let wanted = &body["deleteOptions"];
     let options = DeleteOptions {

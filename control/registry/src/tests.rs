@@ -25,7 +25,8 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        Self::with(Options { advertise: Some(([127, 0, 0, 1].into(), 6443)), ..Options::default() }).await
+        Self::with(Options { advertise: Some(([127, 0, 0, 1].into(), 6443)), ..Options::default() })
+            .await
     }
 
     async fn with(options: Options) -> Self {
@@ -48,7 +49,9 @@ impl Bench {
     }
 
     async fn merge(&self, target: &Target, patch: Value) -> Result<Arc<Object>, ApiError> {
-        self.registry.patch(&self.caller, target, Patch::Merge(patch), &WriteOptions::default()).await
+        self.registry
+            .patch(&self.caller, target, Patch::Merge(patch), &WriteOptions::default())
+            .await
     }
 
     async fn delete(&self, target: &Target, o: DeleteOptions) -> Result<Deleted, ApiError> {
@@ -74,7 +77,8 @@ fn deployment(name: &str) -> Value {
 }
 
 fn service(name: &str, extra: &Value) -> Value {
-    let mut service = json!({ "metadata": { "name": name }, "spec": { "ports": [{ "port": 80 }] } });
+    let mut service =
+        json!({ "metadata": { "name": name }, "spec": { "ports": [{ "port": 80 }] } });
     json_patch_merge(&mut service, extra);
     service
 }
@@ -103,12 +107,18 @@ async fn survives_reopening() {
     let caller = Caller::system("test");
     let first = Registry::open(store.clone(), Options::default(), &tasks).await.unwrap();
     let target = Target::collection(&SERVICE, Some("default"));
-    let made = first.create(&caller, &target, service("a", &json!({})), &WriteOptions::default()).await.unwrap();
+    let made = first
+        .create(&caller, &target, service("a", &json!({})), &WriteOptions::default())
+        .await
+        .unwrap();
     let second = Registry::open(store, Options::default(), &tasks).await.unwrap();
     let again = second.get(&caller, &Target::object(&SERVICE, Some("default"), "a")).await.unwrap();
     assert_eq!(again.value, made.value);
     let wish = json!({ "spec": { "clusterIP": made.value["spec"]["clusterIP"] } });
-    let taken = second.create(&caller, &target, service("b", &wish), &WriteOptions::default()).await.unwrap_err();
+    let taken = second
+        .create(&caller, &target, service("b", &wish), &WriteOptions::default())
+        .await
+        .unwrap_err();
     assert!(taken.message.contains("provided IP is already allocated"), "{taken}");
 }
 
@@ -125,7 +135,13 @@ async fn typed_clients_and_nudges() {
     pods.bind("default", "a", "n1").await.unwrap();
     let bound = pods.get(Some("default"), "a").await.unwrap().unwrap();
     assert_eq!(bound.spec.as_ref().unwrap().node_name.as_deref(), Some("n1"));
-    assert!(pods.bind("default", "a", "n2").await.unwrap_err().message.contains("already assigned to node \"n1\""));
+    assert!(
+        pods.bind("default", "a", "n2")
+            .await
+            .unwrap_err()
+            .message
+            .contains("already assigned to node \"n1\"")
+    );
     assert!(pods.create(&bound).await.is_err(), "the scheduler creates no pods");
     assert_eq!(client.cached::<Pod>().len(), 1);
 }

@@ -70,7 +70,11 @@ pub struct ObjectWatch {
 }
 
 /// Starts a watch.
-pub(crate) async fn watch(registry: &Registry, target: &Target, o: &WatchOptions) -> Result<ObjectWatch, ApiError> {
+pub(crate) async fn watch(
+    registry: &Registry,
+    target: &Target,
+    o: &WatchOptions,
+) -> Result<ObjectWatch, ApiError> {
     let start = start(registry, o).await?;
     let bucket = registry.inner.cache.bucket(target.kind);
     let filter = Arc::new(Filter {
@@ -115,10 +119,16 @@ enum Start {
 async fn start(registry: &Registry, o: &WatchOptions) -> Result<Start, ApiError> {
     let asked = o.resource_version.as_deref().unwrap_or_default();
     if o.send_initial_events.is_none() && o.version_match.is_some() {
-        return Err(invalid("resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+        return Err(invalid(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ));
     }
     if o.send_initial_events.is_some() && o.version_match != Some(VersionMatch::NotOlderThan) {
-        return Err(invalid("resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+        return Err(invalid(
+            "resourceVersionMatch",
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        ));
     }
     let revision = if asked.is_empty() { Revision(0) } else { list::version(asked)? };
     let cache = &registry.inner.cache;
@@ -137,7 +147,8 @@ async fn start(registry: &Registry, o: &WatchOptions) -> Result<Start, ApiError>
 
 fn invalid(field: &str, why: &str) -> ApiError {
     let cause = beeline_api::validate::forbidden(field, why);
-    let message = format!("ListOptions.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
+    let message =
+        format!("ListOptions.meta.k8s.io \"\" is invalid: {}: {}", cause.field, cause.message);
     ApiError::new(422, "Invalid", message).with_causes(vec![cause])
 }
 
@@ -145,7 +156,11 @@ fn current(state: &State, filter: &Filter, now: Revision, mark_end: bool) -> Vec
     let range = under(&state.objects, &filter.scope, &filter.scope);
     let mut events: VecDeque<WatchEvent> = range
         .filter(|(_, o)| filter.matches(o))
-        .map(|(_, o)| WatchEvent { kind: EventKind::Added, object: Arc::clone(o), revision: o.revision })
+        .map(|(_, o)| WatchEvent {
+            kind: EventKind::Added,
+            object: Arc::clone(o),
+            revision: o.revision,
+        })
         .collect();
     if mark_end {
         events.push_back(bookmark(filter.kind, now, true));
@@ -153,7 +168,11 @@ fn current(state: &State, filter: &Filter, now: Revision, mark_end: bool) -> Vec
     events
 }
 
-fn since(state: &State, filter: &Filter, revision: Revision) -> Result<VecDeque<WatchEvent>, ApiError> {
+fn since(
+    state: &State,
+    filter: &Filter,
+    revision: Revision,
+) -> Result<VecDeque<WatchEvent>, ApiError> {
     match state.since(revision) {
         Some(steps) => Ok(steps.filter_map(|s| filter.event(s)).collect()),
         None => Err(ApiError::too_old(revision.0, state.oldest.0)),
@@ -168,7 +187,11 @@ fn bookmark(kind: &KindInfo, revision: Revision, initial_end: bool) -> WatchEven
     if initial_end {
         value["metadata"]["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
     }
-    WatchEvent { kind: EventKind::Bookmark, object: Arc::new(Object::transient(value, revision)), revision }
+    WatchEvent {
+        kind: EventKind::Bookmark,
+        object: Arc::new(Object::transient(value, revision)),
+        revision,
+    }
 }
 
 impl ObjectWatch {

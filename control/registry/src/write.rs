@@ -112,13 +112,15 @@ async fn commit(
     let kind = target.kind;
     let expected = old.map(|o| o.revision);
     let Some(held) = held else {
-        return storing::put(registry, Place { kind, key: &key, name: &name }, value, expected).await;
+        return storing::put(registry, Place { kind, key: &key, name: &name }, value, expected)
+            .await;
     };
     let (answer, answered) = tokio::sync::oneshot::channel();
     let registry = registry.clone();
     let tasks = registry.inner.tasks.clone();
     tasks.spawn("registry-write", async move {
-        let result = storing::put(&registry, Place { kind, key: &key, name: &name }, value, expected).await;
+        let result =
+            storing::put(&registry, Place { kind, key: &key, name: &name }, value, expected).await;
         if result.is_err() {
             registry.inner.allocations.release(&held);
         }
@@ -143,7 +145,8 @@ pub(crate) async fn update(
     let mut tries = 0;
     loop {
         tries += 1;
-        let Some(old) = registry.newest(target.kind, target.namespace.as_deref(), &name).await? else {
+        let Some(old) = registry.newest(target.kind, target.namespace.as_deref(), &name).await?
+        else {
             return update_absent(registry, caller, target, body, o, &name).await;
         };
         prepare::preconditions(target.kind, &body, &old)?;
@@ -167,6 +170,7 @@ async fn update_absent(
     if !target.kind.create_on_update || target.subresource.is_some() || versioned {
         return Err(ApiError::not_found(target.kind, name));
     }
+    crate::access::check(&*registry.inner.options.authorizer, caller, "create", target)?;
     meta::of(&mut body).remove("uid");
     create(registry, caller, target, body, o).await
 }
@@ -212,6 +216,7 @@ pub(crate) async fn replace(
     }
     let key = registry.inner.cache.bucket(kind).key(Some(old.namespace()), old.name());
     if finished(target, &new) {
+        release(registry, held);
         let place = Place { kind, key: &key, name: old.name() };
         storing::remove(registry, place, old).await?;
         return Ok(Arc::new(Object::transient(new, old.revision)));

@@ -24,7 +24,8 @@ struct Node<'a> {
 
 impl Node<'_> {
     fn child(&self, name: &str) -> Self {
-        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        let path =
+            if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
         Node { path, duplicates: self.duplicates }
     }
 }

@@ -81,7 +81,10 @@ impl State {
         if names.is_empty() {
             return Error(format!("json: cannot unmarshal {what} into Go value of type {wanted}"));
         }
-        Error(format!("json: cannot unmarshal {what} into Go struct field {holder}.{} of type {wanted}", names.join(".")))
+        Error(format!(
+            "json: cannot unmarshal {what} into Go struct field {holder}.{} of type {wanted}",
+            names.join(".")
+        ))
     }
 }
 
@@ -108,7 +111,12 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn integer<'de, V: Visitor<'de>>(self, visitor: V, name: &str, fits: fn(i64) -> bool) -> Result<V::Value, Error> {
+    fn integer<'de, V: Visitor<'de>>(
+        self,
+        visitor: V,
+        name: &str,
+        fits: fn(i64) -> bool,
+    ) -> Result<V::Value, Error> {
         match self.value.as_i64().or_else(|| whole(self.value)) {
             Some(n) if fits(n) => visitor.visit_i64(n),
             _ => Err(self.state.fail(self.value, name)),
@@ -116,18 +124,38 @@ impl<'a> Reader<'a> {
     }
 
     fn wrap<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        result.map_err(|e| if e.0.contains("unmarshal") || e.0.contains("illegal base64") { e } else { self.explain(&e) })
+        result.map_err(|e| {
+            if e.0.contains("unmarshal") || e.0.contains("illegal base64") {
+                e
+            } else {
+                self.explain(&e)
+            }
+        })
     }
 
     /// Errors of leaf parsers: times and bytes.
     fn explain(&self, error: &Error) -> Error {
         let text = self.value.as_str().unwrap_or_default();
-        if error.0.to_lowercase().contains("base64") {
-            return Error("illegal base64 data at input byte 0".to_owned());
+        if ["Invalid symbol", "Invalid last symbol", "Invalid padding", "Invalid input length"]
+            .iter()
+            .any(|p| error.0.starts_with(p))
+        {
+            let digits = |s: &str| s.chars().take_while(char::is_ascii_digit).collect::<String>();
+            let at = error
+                .0
+                .split_once("offset ")
+                .map_or_else(|| text.len().to_string(), |(_, rest)| digits(rest));
+            return Error(format!("illegal base64 data at input byte {at}"));
         }
         if matches!(self.expected, Some("Time" | "MicroTime")) {
-            let layout = if self.expected == Some("Time") { "2006-01-02T15:04:05Z07:00" } else { "2006-01-02T15:04:05.000000Z07:00" };
-            return Error(format!("parsing time \"{text}\" as \"{layout}\": cannot parse \"{text}\" as \"2006\""));
+            let layout = if self.expected == Some("Time") {
+                "2006-01-02T15:04:05Z07:00"
+            } else {
+                "2006-01-02T15:04:05.000000Z07:00"
+            };
+            return Error(format!(
+                "parsing time \"{text}\" as \"{layout}\": cannot parse \"{text}\" as \"2006\""
+            ));
         }
         Error(error.0.clone())
     }
@@ -153,7 +181,9 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
             },
             Value::String(s) => visitor.visit_str(s),
             Value::Array(items) => visitor.visit_seq(Items { items, at: 0, state: self.state }),
-            Value::Object(map) => visitor.visit_map(Fields { map: map.iter(), pending: None, state: self.state }),
+            Value::Object(map) => {
+                visitor.visit_map(Fields { map: map.iter(), pending: None, state: self.state })
+            }
         };
         self.wrap(result)
     }
@@ -186,14 +216,20 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
                 self.wrap(result)
             }
             Value::Null => visitor.visit_str(""),
-            Value::Number(n) if self.expected == Some("Quantity") => visitor.visit_string(n.to_string()),
+            Value::Number(n) if self.expected == Some("Quantity") => {
+                visitor.visit_string(n.to_string())
+            }
             other => Err(self.state.fail(other, "string")),
         }
     }
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Error> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
         visitor.visit_newtype_struct(Reader { expected: Some(name), ..self })
     }
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -208,7 +244,9 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
     }
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.value {
-            Value::Object(map) => visitor.visit_map(Fields { map: map.iter(), pending: None, state: self.state }),
+            Value::Object(map) => {
+                visitor.visit_map(Fields { map: map.iter(), pending: None, state: self.state })
+            }
             other => Err(self.state.fail(other, "map[string]string")),
         }
     }
@@ -222,7 +260,8 @@ impl<'de> de::Deserializer<'de> for Reader<'_> {
             return Err(self.state.fail(self.value, &format!("v1.{name}")));
         };
         self.state.structs.borrow_mut().push(name);
-        let result = visitor.visit_map(Fields { map: map.iter(), pending: None, state: self.state });
+        let result =
+            visitor.visit_map(Fields { map: map.iter(), pending: None, state: self.state });
         if result.is_ok() {
             self.state.structs.borrow_mut().pop();
         }
@@ -250,7 +289,10 @@ struct Items<'a> {
 
 impl<'de> de::SeqAccess<'de> for Items<'_> {
     type Error = Error;
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
         let Some(value) = self.items.get(self.at) else { return Ok(None) };
         self.state.path.borrow_mut().push(Segment::Index(self.at));
         self.at += 1;
@@ -268,7 +310,10 @@ struct Fields<'a> {
 
 impl<'de> de::MapAccess<'de> for Fields<'_> {
     type Error = Error;
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
         let Some((key, value)) = self.map.next() else { return Ok(None) };
         self.pending = Some(value);
         self.state.path.borrow_mut().push(Segment::Field(key.clone()));
@@ -293,7 +338,10 @@ impl Probe {
 
 impl<'de> de::SeqAccess<'de> for Probe {
     type Error = Error;
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Error> {
         seed.deserialize(Probe).map(Some)
     }
 }

@@ -21,28 +21,48 @@ fn unknown_fields_are_named_and_dropped() {
     let problems = fields(&DEPLOYMENT, &mut value, &["spec.a".to_owned()]).unwrap();
     let mut sorted = problems.clone();
     sorted.sort();
-    assert_eq!(sorted, [
-        "duplicate field \"spec.a\"",
-        "unknown field \"spec.replica\"",
-        "unknown field \"spec.template.spec.containers[0].imag\"",
-    ]);
+    assert_eq!(
+        sorted,
+        [
+            "duplicate field \"spec.a\"",
+            "unknown field \"spec.replica\"",
+            "unknown field \"spec.template.spec.containers[0].imag\"",
+        ]
+    );
     assert_eq!(value, deployment());
     let text = strict_error(&DEPLOYMENT, &["unknown field \"spec.replica\"".to_owned()]).message;
-    assert_eq!(text, "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: unknown field \"spec.replica\"");
+    assert_eq!(
+        text,
+        "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: unknown field \"spec.replica\""
+    );
 }
 
 #[test]
 fn type_errors_in_upstreams_words() {
-    let head = "Deployment in version \"v1\" cannot be handled as a Deployment: json: cannot unmarshal";
+    let head =
+        "Deployment in version \"v1\" cannot be handled as a Deployment: json: cannot unmarshal";
     let mut value = deployment();
     value["spec"]["replicas"] = json!("3");
-    assert_eq!(refusal(&DEPLOYMENT, value), format!("{head} string into Go struct field DeploymentSpec.spec.replicas of type int32"));
+    assert_eq!(
+        refusal(&DEPLOYMENT, value),
+        format!("{head} string into Go struct field DeploymentSpec.spec.replicas of type int32")
+    );
     let mut value = deployment();
     value["spec"]["template"]["spec"]["containers"] = json!({});
-    assert_eq!(refusal(&DEPLOYMENT, value), format!("{head} object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container"));
+    assert_eq!(
+        refusal(&DEPLOYMENT, value),
+        format!(
+            "{head} object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container"
+        )
+    );
     let mut value = deployment();
     value["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "a", "value": 1}]);
-    assert_eq!(refusal(&DEPLOYMENT, value), format!("{head} number into Go struct field EnvVar.spec.template.spec.containers.env.value of type string"));
+    assert_eq!(
+        refusal(&DEPLOYMENT, value),
+        format!(
+            "{head} number into Go struct field EnvVar.spec.template.spec.containers.env.value of type string"
+        )
+    );
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"a": "%%%"}});
     assert!(refusal(&SECRET, secret).contains("illegal base64 data at input byte 0"));
 }

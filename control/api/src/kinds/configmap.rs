@@ -18,7 +18,13 @@ pub static CONFIG_MAP: KindInfo = KindInfo {
     singular: "configmap",
     short_names: &["cm"],
     columns: &[NAME, int("Data"), AGE],
-    cells: |o, now| vec![rules::name_cell(o), entries(o, &["data", "binaryData"]).into(), rules::age_cell(o, now)],
+    cells: |o, now| {
+        vec![
+            rules::name_cell(o),
+            entries(o, &["data", "binaryData"]).into(),
+            rules::age_cell(o, now),
+        ]
+    },
     check: strict::check::<ConfigMap>,
     validate,
     validate_update: |new, old, causes| frozen(new, old, &["data", "binaryData"], causes),
@@ -35,7 +41,8 @@ fn validate(object: &Value, causes: &mut Causes) {
     for map in ["data", "binaryData"] {
         for (key, value) in object[map].as_object().into_iter().flatten() {
             let field = format!("{map}[{key}]");
-            causes.extend(validate::config_key(key).iter().map(|p| invalid(&field, key.as_str(), p)));
+            causes
+                .extend(validate::config_key(key).iter().map(|p| invalid(&field, key.as_str(), p)));
             if map == "binaryData" && object["data"].get(key).is_some() {
                 causes.push(invalid(&field, key.as_str(), "duplicate of key present in data"));
             }

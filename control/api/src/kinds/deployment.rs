@@ -25,13 +25,27 @@ pub static DEPLOYMENT: KindInfo = KindInfo {
     generation: true,
     scale: Some(workload::SCALE_PATHS),
     subresources: &[SCALE, status("Deployment")],
-    columns: &[NAME, col("Ready"), int("Up-to-date"), int("Available"), AGE, wide("Containers"), wide("Images"), wide("Selector")],
+    columns: &[
+        NAME,
+        col("Ready"),
+        int("Up-to-date"),
+        int("Available"),
+        AGE,
+        wide("Containers"),
+        wide("Images"),
+        wide("Selector"),
+    ],
     cells,
     check: strict::check::<Deployment>,
     default,
     validate,
     validate_update: |new, old, causes| {
-        rules::immutable(&new["spec"]["selector"], &old["spec"]["selector"], "spec.selector", causes);
+        rules::immutable(
+            &new["spec"]["selector"],
+            &old["spec"]["selector"],
+            "spec.selector",
+            causes,
+        );
     },
     schema: &schema::WORKLOAD,
     ..BASE
@@ -62,27 +76,43 @@ fn validate(object: &Value, causes: &mut Causes) {
     rules::one_of(&strategy["type"], "spec.strategy.type", &["Recreate", "RollingUpdate"], causes);
     let rolling = &strategy["rollingUpdate"];
     if strategy["type"] == "Recreate" && rolling.is_object() {
-        causes.push(forbidden("spec.strategy.rollingUpdate", "may not be specified when strategy `type` is 'Recreate'"));
+        causes.push(forbidden(
+            "spec.strategy.rollingUpdate",
+            "may not be specified when strategy `type` is 'Recreate'",
+        ));
         return;
     }
     for field in ["maxUnavailable", "maxSurge"] {
         if let Some(problem) = intstr::problem(&rolling[field]) {
-            causes.push(invalid(&format!("spec.strategy.rollingUpdate.{field}"), rolling[field].clone(), problem));
+            causes.push(invalid(
+                &format!("spec.strategy.rollingUpdate.{field}"),
+                rolling[field].clone(),
+                problem,
+            ));
         }
     }
     let zero = |v: &Value| v == &json!(0) || v == &json!("0%");
     if zero(&rolling["maxUnavailable"]) && zero(&rolling["maxSurge"]) {
         let message = "may not be 0 when `maxSurge` is 0";
-        causes.push(invalid("spec.strategy.rollingUpdate.maxUnavailable", rolling["maxUnavailable"].clone(), message));
+        causes.push(invalid(
+            "spec.strategy.rollingUpdate.maxUnavailable",
+            rolling["maxUnavailable"].clone(),
+            message,
+        ));
     }
     let deadline = spec["progressDeadlineSeconds"].as_i64().unwrap_or(600);
     if deadline <= spec["minReadySeconds"].as_i64().unwrap_or(0) {
-        causes.push(invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"));
+        causes.push(invalid(
+            "spec.progressDeadlineSeconds",
+            deadline,
+            "must be greater than minReadySeconds",
+        ));
     }
 }
 
 fn cells(o: &Value, now: Timestamp) -> Vec<Value> {
-    let ready = format!("{}/{}", number(o, "status", "readyReplicas"), number(o, "spec", "replicas"));
+    let ready =
+        format!("{}/{}", number(o, "status", "readyReplicas"), number(o, "spec", "replicas"));
     let [containers, images, selector] = workload::wide_cells(o);
     vec![
         rules::name_cell(o),

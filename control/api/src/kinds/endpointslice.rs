@@ -23,12 +23,20 @@ pub static ENDPOINT_SLICE: KindInfo = KindInfo {
     generation: true,
     columns: &[NAME, col("AddressType"), col("Ports"), col("Endpoints"), AGE],
     cells: |o, now| {
-        vec![rules::name_cell(o), o["addressType"].clone(), ports(o).into(), endpoints(o).into(), rules::age_cell(o, now)]
+        vec![
+            rules::name_cell(o),
+            o["addressType"].clone(),
+            ports(o).into(),
+            endpoints(o).into(),
+            rules::age_cell(o, now),
+        ]
     },
     check: strict::check::<EndpointSlice>,
     default,
     validate,
-    validate_update: |new, old, causes| rules::immutable(&new["addressType"], &old["addressType"], "addressType", causes),
+    validate_update: |new, old, causes| {
+        rules::immutable(&new["addressType"], &old["addressType"], "addressType", causes);
+    },
     ..BASE
 };
 
@@ -58,7 +66,10 @@ fn validate(object: &Value, causes: &mut Causes) {
     for (i, endpoint) in all.iter().enumerate() {
         let addresses = list(endpoint, "addresses");
         if addresses.is_empty() {
-            causes.push(required(&format!("endpoints[{i}].addresses"), "must contain at least 1 address"));
+            causes.push(required(
+                &format!("endpoints[{i}].addresses"),
+                "must contain at least 1 address",
+            ));
         }
         for (j, address) in addresses.iter().enumerate() {
             let ip = address.as_str().unwrap_or_default();
@@ -68,14 +79,21 @@ fn validate(object: &Value, causes: &mut Causes) {
                 _ => true,
             };
             if !fits {
-                causes.push(invalid(&format!("endpoints[{i}].addresses[{j}]"), ip, "must be a valid address of the slice's addressType"));
+                causes.push(invalid(
+                    &format!("endpoints[{i}].addresses[{j}]"),
+                    ip,
+                    "must be a valid address of the slice's addressType",
+                ));
             }
         }
     }
 }
 
 fn ports(o: &Value) -> String {
-    let all: Vec<String> = list(o, "ports").iter().map(|p| p["port"].as_i64().map_or("*".to_owned(), |n| n.to_string())).collect();
+    let all: Vec<String> = list(o, "ports")
+        .iter()
+        .map(|p| p["port"].as_i64().map_or("*".to_owned(), |n| n.to_string()))
+        .collect();
     if all.is_empty() { "<unset>".to_owned() } else { shortened(&all) }
 }
 

@@ -18,14 +18,30 @@ pub static EVENT: KindInfo = KindInfo {
     short_names: &["ev"],
     create_on_update: true,
     columns: &[
-        col("Last Seen"), col("Type"), col("Reason"), col("Object"), wide("Subobject"), wide("Source"), col("Message"),
-        wide("First Seen"), wide("Count"), Column { priority: 1, ..NAME },
+        col("Last Seen"),
+        col("Type"),
+        col("Reason"),
+        col("Object"),
+        wide("Subobject"),
+        wide("Source"),
+        col("Message"),
+        wide("First Seen"),
+        wide("Count"),
+        Column { priority: 1, ..NAME },
     ],
     cells,
     fields: &[
-        "involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",
-        "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath",
-        "reason", "reportingComponent", "source", "type",
+        "involvedObject.kind",
+        "involvedObject.namespace",
+        "involvedObject.name",
+        "involvedObject.uid",
+        "involvedObject.apiVersion",
+        "involvedObject.resourceVersion",
+        "involvedObject.fieldPath",
+        "reason",
+        "reportingComponent",
+        "source",
+        "type",
     ],
     field: |object, path| match path {
         "source" => source(object).to_owned(),
@@ -84,7 +100,8 @@ fn cells(o: &Value, now: Timestamp) -> Vec<Value> {
         name => format!("{}/{name}", text(involved, "kind").to_lowercase()),
     };
     let host = text(&o["source"], "host");
-    let source = if host.is_empty() { source(o).to_owned() } else { format!("{}, {host}", source(o)) };
+    let source =
+        if host.is_empty() { source(o).to_owned() } else { format!("{}, {host}", source(o)) };
     vec![
         last.into(),
         text(o, "type").into(),

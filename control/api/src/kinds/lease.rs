@@ -17,7 +17,9 @@ pub static LEASE: KindInfo = KindInfo {
     singular: "lease",
     create_on_update: true,
     columns: &[NAME, col("Holder"), AGE],
-    cells: |o, now| vec![rules::name_cell(o), o["spec"]["holderIdentity"].clone(), rules::age_cell(o, now)],
+    cells: |o, now| {
+        vec![rules::name_cell(o), o["spec"]["holderIdentity"].clone(), rules::age_cell(o, now)]
+    },
     check: strict::check::<Lease>,
     default,
     validate,

@@ -20,11 +20,18 @@ pub static NAMESPACE: KindInfo = KindInfo {
     status_subresource: true,
     verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
     subresources: &[
-        SubresourceInfo { name: "finalize", kind: "Namespace", group_version: None, verbs: &["update"] },
+        SubresourceInfo {
+            name: "finalize",
+            kind: "Namespace",
+            group_version: None,
+            verbs: &["update"],
+        },
         status("Namespace"),
     ],
     columns: &[NAME, col("Status"), AGE],
-    cells: |o, now| vec![rules::name_cell(o), o["status"]["phase"].clone(), rules::age_cell(o, now)],
+    cells: |o, now| {
+        vec![rules::name_cell(o), o["status"]["phase"].clone(), rules::age_cell(o, now)]
+    },
     fields: &["status.phase"],
     check: strict::check::<Namespace>,
     default,

@@ -24,8 +24,16 @@ pub static NODE: KindInfo = KindInfo {
     status_subresource: true,
     subresources: &[status("Node")],
     columns: &[
-        NAME, col("Status"), col("Roles"), AGE, col("Version"), wide("Internal-IP"), wide("External-IP"), wide("OS-Image"),
-        wide("Kernel-Version"), wide("Container-Runtime"),
+        NAME,
+        col("Status"),
+        col("Roles"),
+        AGE,
+        col("Version"),
+        wide("Internal-IP"),
+        wide("External-IP"),
+        wide("OS-Image"),
+        wide("Kernel-Version"),
+        wide("Container-Runtime"),
     ],
     cells,
     fields: &["spec.unschedulable"],
@@ -57,7 +65,10 @@ fn validate_update(new: &Value, old: &Value, causes: &mut Causes) {
     for field in ["podCIDR", "providerID"] {
         let (was, is) = (&old["spec"][field], &new["spec"][field]);
         if was.as_str().is_some_and(|s| !s.is_empty()) && was != is {
-            causes.push(forbidden(&format!("spec.{field}"), "node updates may not change it except from \"\" to valid"));
+            causes.push(forbidden(
+                &format!("spec.{field}"),
+                "node updates may not change it except from \"\" to valid",
+            ));
         }
     }
 }

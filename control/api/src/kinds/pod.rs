@@ -23,18 +23,43 @@ pub static POD: KindInfo = KindInfo {
     status_subresource: true,
     generation: true,
     subresources: &[
-        SubresourceInfo { name: "binding", kind: "Binding", group_version: None, verbs: &["create"] },
-        SubresourceInfo { name: "eviction", kind: "Eviction", group_version: Some(("policy", "v1")), verbs: &["create"] },
+        SubresourceInfo {
+            name: "binding",
+            kind: "Binding",
+            group_version: None,
+            verbs: &["create"],
+        },
+        SubresourceInfo {
+            name: "eviction",
+            kind: "Eviction",
+            group_version: Some(("policy", "v1")),
+            verbs: &["create"],
+        },
         SubresourceInfo { name: "log", kind: "Pod", group_version: None, verbs: &["get"] },
         status("Pod"),
     ],
     columns: &[
-        NAME, col("Ready"), col("Status"), col("Restarts"), AGE, wide("IP"), wide("Node"), wide("Nominated Node"), wide("Readiness Gates"),
+        NAME,
+        col("Ready"),
+        col("Status"),
+        col("Restarts"),
+        AGE,
+        wide("IP"),
+        wide("Node"),
+        wide("Nominated Node"),
+        wide("Readiness Gates"),
     ],
     cells: printing::cells,
     fields: &[
-        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
-        "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "spec.hostNetwork",
+        "status.phase",
+        "status.podIP",
+        "status.podIPs",
+        "status.nominatedNodeName",
     ],
     field,
     check: strict::check::<Pod>,
@@ -48,9 +73,11 @@ pub static POD: KindInfo = KindInfo {
 fn field(object: &Value, path: &str) -> String {
     match path {
         "spec.hostNetwork" => (object["spec"]["hostNetwork"] == true).to_string(),
-        "status.podIPs" => {
-            list(&object["status"], "podIPs").iter().map(|i| text(i, "ip")).collect::<Vec<_>>().join(",")
-        }
+        "status.podIPs" => list(&object["status"], "podIPs")
+            .iter()
+            .map(|i| text(i, "ip"))
+            .collect::<Vec<_>>()
+            .join(","),
         _ => rules::plain_field(object, path),
     }
 }
@@ -75,12 +102,19 @@ fn qos_class(spec: &Value) -> &'static str {
     let amount = |c: &Value, side: &str, r: &str| {
         quantity::of(&c["resources"][side][r]).map(|q| q.milli()).filter(|m| *m > 0)
     };
-    let sides = [("limits", "cpu"), ("limits", "memory"), ("requests", "cpu"), ("requests", "memory")];
+    let sides =
+        [("limits", "cpu"), ("limits", "memory"), ("requests", "cpu"), ("requests", "memory")];
     if containers().all(|c| sides.iter().all(|(s, r)| amount(c, s, r).is_none())) {
         return "BestEffort";
     }
-    let exact = |c: &Value, r: &str| amount(c, "limits", r).is_some() && amount(c, "limits", r) == amount(c, "requests", r);
-    if containers().all(|c| exact(c, "cpu") && exact(c, "memory")) { "Guaranteed" } else { "Burstable" }
+    let exact = |c: &Value, r: &str| {
+        amount(c, "limits", r).is_some() && amount(c, "limits", r) == amount(c, "requests", r)
+    };
+    if containers().all(|c| exact(c, "cpu") && exact(c, "memory")) {
+        "Guaranteed"
+    } else {
+        "Burstable"
+    }
 }
 
 /// Only images, deadlines, tolerations (more), gates (fewer) and a negative grace may change.
@@ -97,7 +131,9 @@ fn validate_update(new: &Value, old: &Value, causes: &mut Causes) {
             }
         }
         if let Some(map) = spec.as_object_mut() {
-            for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"] {
+            for field in
+                ["activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"]
+            {
                 map.remove(field);
             }
         }
@@ -105,17 +141,29 @@ fn validate_update(new: &Value, old: &Value, causes: &mut Causes) {
     if a != b {
         causes.push(forbidden("spec", "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"));
     }
-    let kept = list(&old["spec"], "tolerations").iter().all(|t| list(&new["spec"], "tolerations").contains(t));
+    let kept = list(&old["spec"], "tolerations")
+        .iter()
+        .all(|t| list(&new["spec"], "tolerations").contains(t));
     if !kept {
-        causes.push(forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"));
+        causes.push(forbidden(
+            "spec.tolerations",
+            "existing toleration can not be modified except its tolerationSeconds",
+        ));
     }
     let gates = list(&old["spec"], "schedulingGates");
     if list(&new["spec"], "schedulingGates").iter().any(|g| !gates.contains(g)) {
-        causes.push(forbidden("spec.schedulingGates", "only deletion is allowed, but found new scheduling gates"));
+        causes.push(forbidden(
+            "spec.schedulingGates",
+            "only deletion is allowed, but found new scheduling gates",
+        ));
     }
     let (was, is) = (&old["spec"]["activeDeadlineSeconds"], &new["spec"]["activeDeadlineSeconds"]);
     if was.is_number() && (is.is_null() || is.as_i64() > was.as_i64()) {
         let shown = if is.is_null() { json!("") } else { is.clone() };
-        causes.push(invalid("spec.activeDeadlineSeconds", shown, "must be less than or equal to previous value"));
+        causes.push(invalid(
+            "spec.activeDeadlineSeconds",
+            shown,
+            "must be less than or equal to previous value",
+        ));
     }
 }

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Causes;
 use super::probe;
 use super::rules::one_of;
-use super::Causes;
 use crate::meta::{self, list, or_set, text};
 use crate::quantity;
 use crate::validate::{self, duplicate, invalid, not_found, required};
@@ -57,7 +57,8 @@ fn default_container(container: &mut Value, host_network: bool) {
         }
     }
     for side in ["limits", "requests"] {
-        if let Some(resources) = container["resources"].get_mut(side).and_then(Value::as_object_mut) {
+        if let Some(resources) = container["resources"].get_mut(side).and_then(Value::as_object_mut)
+        {
             quantity::canonicalize(resources);
         }
     }
@@ -68,7 +69,9 @@ fn default_container(container: &mut Value, host_network: bool) {
 pub(super) fn default_requests(spec: &mut Value) {
     for field in LISTS {
         for container in meta::items(spec, field) {
-            let Some(limits) = container["resources"]["limits"].as_object().cloned() else { continue };
+            let Some(limits) = container["resources"]["limits"].as_object().cloned() else {
+                continue;
+            };
             let requests = meta::map(&mut container["resources"], "requests");
             for (name, amount) in limits {
                 or_set(requests, &name, amount);
@@ -91,7 +94,12 @@ pub(super) fn validate(spec: &Value, path: &str, causes: &mut Causes) {
     if list(spec, "containers").is_empty() {
         causes.push(required(&format!("{path}.containers"), ""));
     }
-    one_of(&spec["restartPolicy"], &format!("{path}.restartPolicy"), &["Always", "OnFailure", "Never"], causes);
+    one_of(
+        &spec["restartPolicy"],
+        &format!("{path}.restartPolicy"),
+        &["Always", "OnFailure", "Never"],
+        causes,
+    );
     let dns = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     one_of(&spec["dnsPolicy"], &format!("{path}.dnsPolicy"), dns, causes);
     super::rules::not_negative(
@@ -100,7 +108,11 @@ pub(super) fn validate(spec: &Value, path: &str, causes: &mut Causes) {
         causes,
     );
     if let Some(n) = spec["activeDeadlineSeconds"].as_i64().filter(|n| *n < 1) {
-        causes.push(invalid(&format!("{path}.activeDeadlineSeconds"), n, "must be between 1 and 2147483647, inclusive"));
+        causes.push(invalid(
+            &format!("{path}.activeDeadlineSeconds"),
+            n,
+            "must be between 1 and 2147483647, inclusive",
+        ));
     }
     validate::labels(&spec["nodeSelector"], &format!("{path}.nodeSelector"), causes);
     let volumes = volumes::validate(spec, path, causes);
@@ -124,18 +136,31 @@ fn validate_container(container: &Value, at: &str, volumes: &[&str], causes: &mu
     if name.is_empty() {
         causes.push(required(&format!("{at}.name"), ""));
     } else {
-        causes.extend(validate::dns_label(name, false).iter().map(|p| invalid(&format!("{at}.name"), name, p)));
+        causes.extend(
+            validate::dns_label(name, false)
+                .iter()
+                .map(|p| invalid(&format!("{at}.name"), name, p)),
+        );
     }
     let image = text(container, "image");
     if image.is_empty() {
         causes.push(required(&format!("{at}.image"), ""));
     } else if image != image.trim() {
-        causes.push(invalid(&format!("{at}.image"), image, "must not have leading or trailing whitespace"));
+        causes.push(invalid(
+            &format!("{at}.image"),
+            image,
+            "must not have leading or trailing whitespace",
+        ));
     }
     let pull = &["Always", "IfNotPresent", "Never"];
     one_of(&container["imagePullPolicy"], &format!("{at}.imagePullPolicy"), pull, causes);
     let message = &["File", "FallbackToLogsOnError"];
-    one_of(&container["terminationMessagePolicy"], &format!("{at}.terminationMessagePolicy"), message, causes);
+    one_of(
+        &container["terminationMessagePolicy"],
+        &format!("{at}.terminationMessagePolicy"),
+        message,
+        causes,
+    );
     validate_ports(container, at, causes);
     validate_env(container, at, causes);
     validate_mounts(container, at, volumes, causes);
@@ -149,7 +174,9 @@ fn validate_ports(container: &Value, at: &str, causes: &mut Causes) {
         let at = format!("{at}.ports[{i}]");
         let name = text(port, "name");
         if !name.is_empty() {
-            causes.extend(validate::port_name(name).iter().map(|p| invalid(&format!("{at}.name"), name, p)));
+            causes.extend(
+                validate::port_name(name).iter().map(|p| invalid(&format!("{at}.name"), name, p)),
+            );
             if names.contains(&name) {
                 causes.push(duplicate(&format!("{at}.name"), name));
             }
@@ -157,10 +184,13 @@ fn validate_ports(container: &Value, at: &str, causes: &mut Causes) {
         }
         match port["containerPort"].as_i64() {
             None | Some(0) => causes.push(required(&format!("{at}.containerPort"), "")),
-            Some(n) => causes.extend(validate::port_number(n).map(|p| invalid(&format!("{at}.containerPort"), n, p))),
+            Some(n) => causes.extend(
+                validate::port_number(n).map(|p| invalid(&format!("{at}.containerPort"), n, p)),
+            ),
         }
         if let Some(n) = port["hostPort"].as_i64().filter(|n| *n != 0) {
-            causes.extend(validate::port_number(n).map(|p| invalid(&format!("{at}.hostPort"), n, p)));
+            causes
+                .extend(validate::port_number(n).map(|p| invalid(&format!("{at}.hostPort"), n, p)));
         }
         one_of(&port["protocol"], &format!("{at}.protocol"), &["SCTP", "TCP", "UDP"], causes);
     }
@@ -176,7 +206,11 @@ fn validate_env(container: &Value, at: &str, causes: &mut Causes) {
             causes.push(invalid(&format!("{at}.name"), name, "a valid environment variable name must consist only of printable ASCII characters other than '='"));
         }
         if env["valueFrom"].is_object() && !text(env, "value").is_empty() {
-            causes.push(invalid(&format!("{at}.valueFrom"), "", "may not be specified when `value` is not empty"));
+            causes.push(invalid(
+                &format!("{at}.valueFrom"),
+                "",
+                "may not be specified when `value` is not empty",
+            ));
         }
     }
 }
@@ -218,7 +252,10 @@ fn validate_resources(resources: &Value, at: &str, causes: &mut Causes) {
     for (resource, request) in side("requests") {
         let Some(limit) = side("limits").get(resource) else { continue };
         if quantity::of(request) > quantity::of(limit) {
-            let message = format!("must be less than or equal to {resource} limit of {}", limit.as_str().unwrap_or_default());
+            let message = format!(
+                "must be less than or equal to {resource} limit of {}",
+                limit.as_str().unwrap_or_default()
+            );
             causes.push(invalid(&format!("{at}.requests"), request.clone(), &message));
         }
     }

@@ -15,9 +15,12 @@ pub(super) fn default(container: &mut Value) {
     for probe in PROBES {
         let Some(probe) = container.get_mut(probe) else { continue };
         if let Some(map) = probe.as_object_mut() {
-            for (field, value) in
-                [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
-            {
+            for (field, value) in [
+                ("timeoutSeconds", 1),
+                ("periodSeconds", 10),
+                ("successThreshold", 1),
+                ("failureThreshold", 3),
+            ] {
                 or_set_positive(map, field, value);
             }
         }
@@ -56,7 +59,13 @@ pub(super) fn validate(container: &Value, at: &str, causes: &mut Causes) {
         }
         let at = format!("{at}.{name}");
         handler(probe, &at, causes);
-        for field in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
+        for field in [
+            "initialDelaySeconds",
+            "timeoutSeconds",
+            "periodSeconds",
+            "successThreshold",
+            "failureThreshold",
+        ] {
             super::rules::not_negative(&probe[field], &format!("{at}.{field}"), causes);
         }
         let threshold = probe["successThreshold"].as_i64().unwrap_or(1);
@@ -72,15 +81,25 @@ fn handler(probe: &Value, at: &str, causes: &mut Causes) {
         [] => causes.push(required(at, "must specify a handler type")),
         [_] => {}
         [_, second, ..] => {
-            causes.push(forbidden(&format!("{at}.{second}"), "may not specify more than 1 handler type"));
+            causes.push(forbidden(
+                &format!("{at}.{second}"),
+                "may not specify more than 1 handler type",
+            ));
         }
     }
     for kind in ["httpGet", "tcpSocket", "grpc"] {
         if let Some(n) = probe[kind]["port"].as_i64() {
-            causes.extend(validate::port_number(n).map(|p| invalid(&format!("{at}.{kind}.port"), n, p)));
+            causes.extend(
+                validate::port_number(n).map(|p| invalid(&format!("{at}.{kind}.port"), n, p)),
+            );
         }
     }
-    one_of(&probe["httpGet"]["scheme"], &format!("{at}.httpGet.scheme"), &["HTTP", "HTTPS"], causes);
+    one_of(
+        &probe["httpGet"]["scheme"],
+        &format!("{at}.httpGet.scheme"),
+        &["HTTP", "HTTPS"],
+        causes,
+    );
     let command = &probe["exec"]["command"];
     if probe["exec"].is_object() && command.as_array().is_none_or(Vec::is_empty) {
         causes.push(required(&format!("{at}.exec.command"), ""));

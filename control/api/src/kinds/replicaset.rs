@@ -23,7 +23,16 @@ pub static REPLICA_SET: KindInfo = KindInfo {
     generation: true,
     scale: Some(workload::SCALE_PATHS),
     subresources: &[SCALE, status("ReplicaSet")],
-    columns: &[NAME, int("Desired"), int("Current"), int("Ready"), AGE, wide("Containers"), wide("Images"), wide("Selector")],
+    columns: &[
+        NAME,
+        int("Desired"),
+        int("Current"),
+        int("Ready"),
+        AGE,
+        wide("Containers"),
+        wide("Images"),
+        wide("Selector"),
+    ],
     cells,
     fields: &["status.replicas"],
     field: |object, _| number(object, "status", "replicas").to_string(),
@@ -31,7 +40,12 @@ pub static REPLICA_SET: KindInfo = KindInfo {
     default,
     validate: workload::validate,
     validate_update: |new, old, causes| {
-        rules::immutable(&new["spec"]["selector"], &old["spec"]["selector"], "spec.selector", causes);
+        rules::immutable(
+            &new["spec"]["selector"],
+            &old["spec"]["selector"],
+            "spec.selector",
+            causes,
+        );
     },
     schema: &schema::WORKLOAD,
     ..BASE

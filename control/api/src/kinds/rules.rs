@@ -39,7 +39,8 @@ pub(super) const BASE: KindInfo = KindInfo {
     schema: &schema::OBJECT,
 };
 
-pub(super) const NAME: Column = Column { name: "Name", kind: "string", format: "name", priority: 0 };
+pub(super) const NAME: Column =
+    Column { name: "Name", kind: "string", format: "name", priority: 0 };
 pub(super) const AGE: Column = col("Age");
 
 pub(super) const fn col(name: &'static str) -> Column {
@@ -60,8 +61,12 @@ pub(super) const fn status(kind: &'static str) -> SubresourceInfo {
 }
 
 /// `/scale`.
-pub(super) const SCALE: SubresourceInfo =
-    SubresourceInfo { name: "scale", kind: "Scale", group_version: Some(("autoscaling", "v1")), verbs: STATUS_VERBS };
+pub(super) const SCALE: SubresourceInfo = SubresourceInfo {
+    name: "scale",
+    kind: "Scale",
+    group_version: Some(("autoscaling", "v1")),
+    verbs: STATUS_VERBS,
+};
 
 pub(super) fn name_cell(object: &Value) -> Value {
     object["metadata"]["name"].clone()

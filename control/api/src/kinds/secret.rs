@@ -19,7 +19,12 @@ pub static SECRET: KindInfo = KindInfo {
     singular: "secret",
     columns: &[NAME, col("Type"), int("Data"), AGE],
     cells: |o, now| {
-        vec![rules::name_cell(o), o["type"].clone(), entries(o, &["data"]).into(), rules::age_cell(o, now)]
+        vec![
+            rules::name_cell(o),
+            o["type"].clone(),
+            entries(o, &["data"]).into(),
+            rules::age_cell(o, now),
+        ]
     },
     fields: &["type"],
     check: strict::check::<Secret>,

@@ -20,7 +20,15 @@ pub static SERVICE: KindInfo = KindInfo {
     categories: &["all"],
     status_subresource: true,
     subresources: &[status("Service")],
-    columns: &[NAME, col("Type"), col("Cluster-IP"), col("External-IP"), col("Port(s)"), AGE, wide("Selector")],
+    columns: &[
+        NAME,
+        col("Type"),
+        col("Cluster-IP"),
+        col("External-IP"),
+        col("Port(s)"),
+        AGE,
+        wide("Selector"),
+    ],
     cells,
     fields: &["spec.clusterIP", "spec.type"],
     check: strict::check::<Service>,
@@ -66,10 +74,25 @@ fn default(object: &mut Value) {
 fn validate(object: &Value, causes: &mut Causes) {
     let spec = &object["spec"];
     let kind = text(spec, "type");
-    one_of(&spec["type"], "spec.type", &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"], causes);
+    one_of(
+        &spec["type"],
+        "spec.type",
+        &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
+        causes,
+    );
     one_of(&spec["sessionAffinity"], "spec.sessionAffinity", &["ClientIP", "None"], causes);
-    one_of(&spec["internalTrafficPolicy"], "spec.internalTrafficPolicy", &["Cluster", "Local"], causes);
-    one_of(&spec["externalTrafficPolicy"], "spec.externalTrafficPolicy", &["Cluster", "Local"], causes);
+    one_of(
+        &spec["internalTrafficPolicy"],
+        "spec.internalTrafficPolicy",
+        &["Cluster", "Local"],
+        causes,
+    );
+    one_of(
+        &spec["externalTrafficPolicy"],
+        "spec.externalTrafficPolicy",
+        &["Cluster", "Local"],
+        causes,
+    );
     validate::labels(&spec["selector"], "spec.selector", causes);
     let headless = text(spec, "clusterIP") == "None";
     if headless && matches!(kind, "NodePort" | "LoadBalancer") {
@@ -81,7 +104,11 @@ fn validate(object: &Value, causes: &mut Causes) {
         if name.is_empty() {
             causes.push(required("spec.externalName", ""));
         }
-        causes.extend(validate::dns_subdomain(name.trim_end_matches('.'), false).iter().map(|p| invalid("spec.externalName", name, p)));
+        causes.extend(
+            validate::dns_subdomain(name.trim_end_matches('.'), false)
+                .iter()
+                .map(|p| invalid("spec.externalName", name, p)),
+        );
         if !text(spec, "clusterIP").is_empty() {
             causes.push(forbidden("spec.clusterIPs", "may not be set for ExternalName services"));
         }
@@ -91,7 +118,11 @@ fn validate(object: &Value, causes: &mut Causes) {
     ports(spec, kind, causes);
     let timeout = &spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"];
     if let Some(n) = timeout.as_i64().filter(|n| !(1..=86_400).contains(n)) {
-        causes.push(invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", n, "must be greater than 0 and less than 86400"));
+        causes.push(invalid(
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
+            n,
+            "must be greater than 0 and less than 86400",
+        ));
     }
 }
 
@@ -106,14 +137,20 @@ fn ports(spec: &Value, kind: &str, causes: &mut Causes) {
                 causes.push(required(&format!("{at}.name"), ""));
             }
         } else {
-            causes.extend(validate::dns_label(name, false).iter().map(|p| invalid(&format!("{at}.name"), name, p)));
+            causes.extend(
+                validate::dns_label(name, false)
+                    .iter()
+                    .map(|p| invalid(&format!("{at}.name"), name, p)),
+            );
             if names.contains(&name) {
                 causes.push(duplicate(&format!("{at}.name"), name));
             }
             names.push(name);
         }
         let number = port["port"].as_i64().unwrap_or(0);
-        causes.extend(validate::port_number(number).map(|p| invalid(&format!("{at}.port"), number, p)));
+        causes.extend(
+            validate::port_number(number).map(|p| invalid(&format!("{at}.port"), number, p)),
+        );
         one_of(&port["protocol"], &format!("{at}.protocol"), &["SCTP", "TCP", "UDP"], causes);
         target_port(&port["targetPort"], &at, causes);
         let protocol = text(port, "protocol");
@@ -123,7 +160,10 @@ fn ports(spec: &Value, kind: &str, causes: &mut Causes) {
         seen.push((number, protocol));
         if let Some(node_port) = port["nodePort"].as_i64().filter(|n| *n != 0) {
             if !matches!(kind, "NodePort" | "LoadBalancer") {
-                causes.push(forbidden(&format!("{at}.nodePort"), "may not be used when `type` is 'ClusterIP'"));
+                causes.push(forbidden(
+                    &format!("{at}.nodePort"),
+                    "may not be used when `type` is 'ClusterIP'",
+                ));
             }
             if node_ports.contains(&(node_port, protocol)) {
                 causes.push(duplicate(&format!("{at}.nodePort"), node_port));
@@ -140,7 +180,9 @@ fn target_port(target: &Value, at: &str, causes: &mut Causes) {
             let n = n.as_i64().unwrap_or(0);
             causes.extend(validate::port_number(n).map(|p| invalid(&field, n, p)));
         }
-        Value::String(s) => causes.extend(validate::port_name(s).iter().map(|p| invalid(&field, s.as_str(), p))),
+        Value::String(s) => {
+            causes.extend(validate::port_name(s).iter().map(|p| invalid(&field, s.as_str(), p)));
+        }
         _ => {}
     }
 }
@@ -174,7 +216,9 @@ fn external(o: &Value, kind: &str) -> String {
         "ExternalName" => text(spec, "externalName").to_owned(),
         "LoadBalancer" => {
             let ingress = list(&o["status"]["loadBalancer"], "ingress");
-            let from_status = ingress.iter().map(|i| if text(i, "ip").is_empty() { text(i, "hostname") } else { text(i, "ip") });
+            let from_status = ingress.iter().map(|i| {
+                if text(i, "ip").is_empty() { text(i, "hostname") } else { text(i, "ip") }
+            });
             let all: Vec<&str> = from_status.chain(ips).collect();
             if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }
         }

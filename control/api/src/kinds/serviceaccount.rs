@@ -15,7 +15,9 @@ pub static SERVICE_ACCOUNT: KindInfo = KindInfo {
     singular: "serviceaccount",
     short_names: &["sa"],
     columns: &[NAME, int("Secrets"), AGE],
-    cells: |o, now| vec![rules::name_cell(o), list(o, "secrets").len().into(), rules::age_cell(o, now)],
+    cells: |o, now| {
+        vec![rules::name_cell(o), list(o, "secrets").len().into(), rules::age_cell(o, now)]
+    },
     check: strict::check::<ServiceAccount>,
     schema: &schema::SERVICE_ACCOUNT,
     ..BASE

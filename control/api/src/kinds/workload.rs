@@ -8,8 +8,11 @@ use crate::selectors::LabelSelector;
 use crate::validate::{self, invalid, not_supported, required};
 
 /// `/scale` of workloads.
-pub(super) const SCALE_PATHS: ScalePaths =
-    ScalePaths { spec_replicas: "/spec/replicas", status_replicas: "/status/replicas", selector: "/spec/selector" };
+pub(super) const SCALE_PATHS: ScalePaths = ScalePaths {
+    spec_replicas: "/spec/replicas",
+    status_replicas: "/status/replicas",
+    selector: "/spec/selector",
+};
 
 /// Fills in the template.
 pub(super) fn default_template(object: &mut Value) {
@@ -29,12 +32,20 @@ pub(super) fn validate(object: &Value, causes: &mut Causes) {
     match LabelSelector::from_object(selector) {
         None => causes.push(required("spec.selector", "")),
         Some(parsed) if parsed.is_empty() => {
-            causes.push(invalid("spec.selector", selector.clone(), "empty selector is invalid for deployment"));
+            causes.push(invalid(
+                "spec.selector",
+                selector.clone(),
+                "empty selector is invalid for deployment",
+            ));
         }
         Some(parsed) if !parsed.matches(labels) => {
             let shown = template["metadata"]["labels"].clone();
             let shown = if shown.is_null() { serde_json::json!({}) } else { shown };
-            causes.push(invalid("spec.template.metadata.labels", shown, "`selector` does not match template `labels`"));
+            causes.push(invalid(
+                "spec.template.metadata.labels",
+                shown,
+                "`selector` does not match template `labels`",
+            ));
         }
         Some(_) => {}
     }
@@ -46,15 +57,21 @@ pub(super) fn validate(object: &Value, causes: &mut Causes) {
         causes.push(not_supported("spec.template.spec.restartPolicy", restart, &["Always"]));
     }
     if template["spec"]["activeDeadlineSeconds"].is_number() {
-        causes.push(validate::forbidden("spec.template.spec.activeDeadlineSeconds", "activeDeadlineSeconds in ReplicaSet is not Supported"));
+        causes.push(validate::forbidden(
+            "spec.template.spec.activeDeadlineSeconds",
+            "activeDeadlineSeconds in ReplicaSet is not Supported",
+        ));
     }
 }
 
 /// The wide cells: containers, images, selector.
 pub(super) fn wide_cells(object: &Value) -> [Value; 3] {
     let containers = list(&object["spec"]["template"]["spec"], "containers");
-    let join = |field: &str| containers.iter().map(|c| text(c, field)).collect::<Vec<_>>().join(",");
-    let selector = LabelSelector::from_object(&object["spec"]["selector"]).map(|s| s.to_text()).unwrap_or_default();
+    let join =
+        |field: &str| containers.iter().map(|c| text(c, field)).collect::<Vec<_>>().join(",");
+    let selector = LabelSelector::from_object(&object["spec"]["selector"])
+        .map(|s| s.to_text())
+        .unwrap_or_default();
     [join("name").into(), join("image").into(), super::rules::or_none(selector).into()]
 }
 

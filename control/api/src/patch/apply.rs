@@ -24,16 +24,23 @@ pub struct Applier<'a> {
 }
 
 /// Applies `config` to `live` (null: creates).
-pub fn apply(live: &Value, config: &Value, schema: Schema, by: Applier<'_>) -> Result<Value, ApiError> {
+pub fn apply(
+    live: &Value,
+    config: &Value,
+    schema: Schema,
+    by: Applier<'_>,
+) -> Result<Value, ApiError> {
     if config["metadata"]["managedFields"].as_array().is_some_and(|m| !m.is_empty()) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
     let api_version = config["apiVersion"].as_str().unwrap_or_default();
     let mut mine = fieldset::of_map(config.as_object().unwrap_or(&Map::new()), schema);
     untracked(&mut mine);
-    let mut managers: Vec<Value> = live["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+    let mut managers: Vec<Value> =
+        live["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
     let own = take_own(&mut managers, by, api_version);
-    let before = own.as_ref().and_then(|(_, m)| m["fieldsV1"].as_object().cloned()).unwrap_or_default();
+    let before =
+        own.as_ref().and_then(|(_, m)| m["fieldsV1"].as_object().cloned()).unwrap_or_default();
     let conflicts = conflicts(&managers, &mine, live, config);
     if !conflicts.is_empty() && !by.force {
         return Err(conflict_error(&conflicts));
@@ -55,7 +62,16 @@ fn untracked(set: &mut Set) {
     set.remove("f:apiVersion");
     set.remove("f:kind");
     let Some(meta) = set.get_mut("f:metadata").and_then(Value::as_object_mut) else { return };
-    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink"] {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "generation",
+        "managedFields",
+        "selfLink",
+    ] {
         meta.remove(&format!("f:{field}"));
     }
     if meta.is_empty() {
@@ -64,7 +80,11 @@ fn untracked(set: &mut Set) {
 }
 
 /// Takes this manager's earlier apply entry out of the list, with its place.
-fn take_own(managers: &mut Vec<Value>, by: Applier<'_>, api_version: &str) -> Option<(usize, Value)> {
+fn take_own(
+    managers: &mut Vec<Value>,
+    by: Applier<'_>,
+    api_version: &str,
+) -> Option<(usize, Value)> {
     let at = managers.iter().position(|m| {
         m["manager"] == by.manager
             && m["operation"] == "Apply"
@@ -81,7 +101,7 @@ fn entry(own: Option<Value>, mine: Set, by: Applier<'_>, api_version: &str) -> V
     }
     let mut entry = json!({
         "manager": by.manager, "operation": "Apply", "apiVersion": api_version, "time": by.time,
-        "fieldsType": "FieldsV1", "fieldsV1": mine,
+        "fieldsType": "FieldsV1", "fieldsV1": Value::Object(mine),
     });
     if !by.subresource.is_empty() {
         entry["subresource"] = Value::from(by.subresource);
@@ -117,16 +137,22 @@ fn conflicts(managers: &[Value], mine: &Set, live: &Value, config: &Value) -> Ve
 
 fn conflict_error(conflicts: &[Conflict]) -> ApiError {
     let plural = if conflicts.len() == 1 { "conflict" } else { "conflicts" };
-    let lines: Vec<String> =
-        conflicts.iter().map(|c| format!("{}: {}", c.manager, fieldset::readable(&c.path))).collect();
+    let lines: Vec<String> = conflicts
+        .iter()
+        .map(|c| format!("{}: {}", c.manager, fieldset::readable(&c.path)))
+        .collect();
     let text = if lines.len() == 1 { lines[0].clone() } else { lines.join("\n- ") };
     let causes = conflicts.iter().map(|c| Cause {
         reason: "FieldManagerConflict",
         message: c.manager.clone(),
         field: fieldset::readable(&c.path),
     });
-    ApiError::new(409, "Conflict", format!("Apply failed with {} {plural}: {text}", conflicts.len()))
-        .with_causes(causes.collect())
+    ApiError::new(
+        409,
+        "Conflict",
+        format!("Apply failed with {} {plural}: {text}", conflicts.len()),
+    )
+    .with_causes(causes.collect())
 }
 
 fn disown(manager: &mut Value, path: &[String]) {
@@ -147,14 +173,21 @@ fn remove_abandoned(merged: &mut Value, mut before: Set, mine: &Set, others: &[V
     for other in others.iter().filter_map(|m| m["fieldsV1"].as_object()) {
         fieldset::subtract(&mut before, other);
     }
+    // Items first: they are found by the keys that are fields too.
+    drop_items(merged, &before, mine, others, &mut Vec::new());
     for path in fieldset::leaves(&before) {
         fieldset::remove(merged, &path);
     }
-    drop_items(merged, &before, mine, others, &mut Vec::new());
 }
 
 /// List items whose own entry (`.`) was given up are removed whole.
-fn drop_items(merged: &mut Value, given_up: &Set, mine: &Set, others: &[Value], at: &mut Vec<String>) {
+fn drop_items(
+    merged: &mut Value,
+    given_up: &Set,
+    mine: &Set,
+    others: &[Value],
+    at: &mut Vec<String>,
+) {
     for (step, below) in given_up {
         let Some(below) = below.as_object() else { continue };
         at.push(step.clone());
@@ -165,7 +198,9 @@ fn drop_items(merged: &mut Value, given_up: &Set, mine: &Set, others: &[Value], 
             }
             here.is_some()
         };
-        if step.starts_with("k:") && below.contains_key(".") && !owned(mine)
+        if step.starts_with("k:")
+            && below.contains_key(".")
+            && !owned(mine)
             && !others.iter().filter_map(|m| m["fieldsV1"].as_object()).any(owned)
         {
             fieldset::remove(merged, at);
@@ -177,16 +212,22 @@ fn drop_items(merged: &mut Value, given_up: &Set, mine: &Set, others: &[Value], 
 }
 
 fn merge(live: &Value, config: &Value, schema: Schema) -> Value {
-    let (Some(old), Some(new)) = (live.as_object(), config.as_object()) else { return config.clone() };
+    let (Some(old), Some(new)) = (live.as_object(), config.as_object()) else {
+        return config.clone();
+    };
     let mut merged = old.clone();
     for (field, value) in new {
         let rule = schema.rule(field);
         let merged_value = match (old.get(field), value, rule) {
             (_, _, Some(Rule::Atomic | Rule::Replace | Rule::PatchList { .. })) => value.clone(),
-            (Some(before), Value::Object(_), rule) => merge(before, value, fieldset::schema_of(rule)),
-            (Some(Value::Array(before)), Value::Array(after), Some(Rule::List { keys, item, .. })) => {
-                merge_list(before, after, keys, item)
+            (Some(before), Value::Object(_), rule) => {
+                merge(before, value, fieldset::schema_of(rule))
             }
+            (
+                Some(Value::Array(before)),
+                Value::Array(after),
+                Some(Rule::List { keys, item, .. }),
+            ) => merge_list(before, after, keys, item),
             (Some(Value::Array(before)), Value::Array(after), Some(Rule::Set)) => {
                 let mut all = before.clone();
                 all.extend(after.iter().filter(|i| !before.contains(i)).cloned());

@@ -30,7 +30,9 @@ fn of_field(value: &Value, rule: Option<Rule>) -> Set {
             }
             set
         }
-        (Value::Array(items), Some(Rule::Set)) => items.iter().map(|i| (format!("v:{i}"), json!({}))).collect(),
+        (Value::Array(items), Some(Rule::Set)) => {
+            items.iter().map(|i| (format!("v:{i}"), json!({}))).collect()
+        }
         _ => Set::new(),
     }
 }
@@ -62,7 +64,9 @@ pub(super) fn is_leaf(set: &Set) -> bool {
 /// Takes from `a` what is in `b`: leaf by leaf.
 pub(super) fn subtract(a: &mut Set, b: &Set) {
     a.retain(|key, mine| {
-        let (Some(mine), Some(theirs)) = (mine.as_object_mut(), b.get(key).and_then(Value::as_object)) else {
+        let (Some(mine), Some(theirs)) =
+            (mine.as_object_mut(), b.get(key).and_then(Value::as_object))
+        else {
             return true;
         };
         if is_leaf(mine) {
@@ -82,7 +86,10 @@ pub(super) fn common(a: &Set, b: &Set) -> Vec<Vec<String>> {
 
 fn walk_common(a: &Set, b: &Set, at: &mut Vec<String>, out: &mut Vec<Vec<String>>) {
     for (key, below) in a {
-        let (Some(mine), Some(theirs)) = (below.as_object(), b.get(key).and_then(Value::as_object)) else { continue };
+        let (Some(mine), Some(theirs)) = (below.as_object(), b.get(key).and_then(Value::as_object))
+        else {
+            continue;
+        };
         at.push(key.clone());
         if is_leaf(mine) || is_leaf(theirs) {
             if key != "." {
@@ -107,7 +114,9 @@ pub(super) fn readable(path: &[String]) -> String {
         if let Some(field) = step.strip_prefix("f:") {
             text.push('.');
             text.push_str(field);
-        } else if let Some(keys) = step.strip_prefix("k:").and_then(|k| serde_json::from_str::<Set>(k).ok()) {
+        } else if let Some(keys) =
+            step.strip_prefix("k:").and_then(|k| serde_json::from_str::<Set>(k).ok())
+        {
             let parts: Vec<String> = keys.iter().map(|(k, v)| format!("{k}={v}")).collect();
             text.push_str(&format!("[{}]", parts.join(",")));
         } else if let Some(value) = step.strip_prefix("v:") {
@@ -135,7 +144,9 @@ pub(super) fn lookup<'a>(value: &'a Value, path: &[String]) -> Option<&'a Value>
 }
 
 pub(super) fn matches_keys(item: &Value, keys: &Set) -> bool {
-    keys.iter().all(|(k, v)| &item[k.as_str()] == v || (k == "protocol" && item.get(k).is_none() && v == "TCP"))
+    keys.iter().all(|(k, v)| {
+        &item[k.as_str()] == v || (k == "protocol" && item.get(k).is_none() && v == "TCP")
+    })
 }
 
 /// Removes what the path names; list items whose own entry goes are removed whole.
@@ -149,14 +160,17 @@ pub(super) fn remove(value: &mut Value, path: &[String]) {
         } else if let Some(next) = value.get_mut(field) {
             remove(next, rest);
         }
-    } else if let Some(keys) = step.strip_prefix("k:").and_then(|k| serde_json::from_str::<Set>(k).ok()) {
+    } else if let Some(keys) =
+        step.strip_prefix("k:").and_then(|k| serde_json::from_str::<Set>(k).ok())
+    {
         let Some(items) = value.as_array_mut() else { return };
         if rest.is_empty() {
             items.retain(|item| !matches_keys(item, &keys));
         } else if let Some(item) = items.iter_mut().find(|item| matches_keys(item, &keys)) {
             remove(item, rest);
         }
-    } else if let Some(wanted) = step.strip_prefix("v:").and_then(|v| serde_json::from_str::<Value>(v).ok())
+    } else if let Some(wanted) =
+        step.strip_prefix("v:").and_then(|v| serde_json::from_str::<Value>(v).ok())
         && let Some(items) = value.as_array_mut()
     {
         items.retain(|item| *item != wanted);

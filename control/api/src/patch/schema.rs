@@ -55,13 +55,14 @@ const fn list(key: &'static str, keys: &'static [&'static str], item: Schema) ->
     Rule::List { key, keys, item }
 }
 
-static META: Fields = Fields(&[
-    ("finalizers", Rule::Set),
-    ("ownerReferences", list("uid", &["uid"], &PLAIN)),
-]);
+static META: Fields =
+    Fields(&[("finalizers", Rule::Set), ("ownerReferences", list("uid", &["uid"], &PLAIN))]);
 static ENV: Fields = Fields(&[("valueFrom", Rule::Object(&ENV_SOURCE))]);
 static ENV_SOURCE: Fields = Fields(&[
-    ("configMapKeyRef", Rule::Atomic), ("secretKeyRef", Rule::Atomic), ("fieldRef", Rule::Atomic), ("resourceFieldRef", Rule::Atomic),
+    ("configMapKeyRef", Rule::Atomic),
+    ("secretKeyRef", Rule::Atomic),
+    ("fieldRef", Rule::Atomic),
+    ("resourceFieldRef", Rule::Atomic),
 ]);
 static RESOURCES: Fields = Fields(&[("claims", list("name", &["name"], &PLAIN))]);
 static CONTAINER: Fields = Fields(&[
@@ -80,27 +81,35 @@ static POD_SPEC: Fields = Fields(&[
     ("volumes", list("name", &["name"], &PLAIN)),
     ("resourceClaims", list("name", &["name"], &PLAIN)),
     ("hostAliases", list("ip", &["ip"], &PLAIN)),
-    ("topologySpreadConstraints", list("topologyKey", &["topologyKey", "whenUnsatisfiable"], &PLAIN)),
+    (
+        "topologySpreadConstraints",
+        list("topologyKey", &["topologyKey", "whenUnsatisfiable"], &PLAIN),
+    ),
     ("nodeSelector", Rule::Atomic),
 ]);
-static TEMPLATE: Fields = Fields(&[("metadata", Rule::Object(&META)), ("spec", Rule::Object(&POD_SPEC))]);
+static TEMPLATE: Fields =
+    Fields(&[("metadata", Rule::Object(&META)), ("spec", Rule::Object(&POD_SPEC))]);
 static CONDITIONS: Fields = Fields(&[("conditions", list("type", &["type"], &PLAIN))]);
 static DEPLOYMENT_SPEC: Fields = Fields(&[
-    ("template", Rule::Object(&TEMPLATE)), ("strategy", Rule::RetainKeys(&PLAIN)), ("selector", Rule::Atomic),
+    ("template", Rule::Object(&TEMPLATE)),
+    ("strategy", Rule::RetainKeys(&PLAIN)),
+    ("selector", Rule::Atomic),
 ]);
-static SERVICE_SPEC: Fields = Fields(&[
-    ("ports", list("port", &["port", "protocol"], &PLAIN)), ("selector", Rule::Atomic),
-]);
+static SERVICE_SPEC: Fields =
+    Fields(&[("ports", list("port", &["port", "protocol"], &PLAIN)), ("selector", Rule::Atomic)]);
 static NODE_SPEC: Fields = Fields(&[("podCIDRs", Rule::Set)]);
 static NODE_STATUS: Fields = Fields(&[
-    ("addresses", list("type", &["type"], &PLAIN)), ("conditions", list("type", &["type"], &PLAIN)),
+    ("addresses", list("type", &["type"], &PLAIN)),
+    ("conditions", list("type", &["type"], &PLAIN)),
 ]);
 
 /// Kinds with nothing but metadata rules.
 pub static OBJECT: Fields = Fields(&[("metadata", Rule::Object(&META))]);
 /// Pod.
 pub static POD: Fields = Fields(&[
-    ("metadata", Rule::Object(&META)), ("spec", Rule::Object(&POD_SPEC)), ("status", Rule::Object(&POD_STATUS)),
+    ("metadata", Rule::Object(&META)),
+    ("spec", Rule::Object(&POD_SPEC)),
+    ("status", Rule::Object(&POD_STATUS)),
 ]);
 static POD_STATUS: Fields = Fields(&[
     ("conditions", list("type", &["type"], &PLAIN)),
@@ -110,19 +119,28 @@ static POD_STATUS: Fields = Fields(&[
 ]);
 /// Deployment and ReplicaSet.
 pub static WORKLOAD: Fields = Fields(&[
-    ("metadata", Rule::Object(&META)), ("spec", Rule::Object(&DEPLOYMENT_SPEC)), ("status", Rule::Object(&CONDITIONS)),
+    ("metadata", Rule::Object(&META)),
+    ("spec", Rule::Object(&DEPLOYMENT_SPEC)),
+    ("status", Rule::Object(&CONDITIONS)),
 ]);
 /// Service.
 pub static SERVICE: Fields = Fields(&[
-    ("metadata", Rule::Object(&META)), ("spec", Rule::Object(&SERVICE_SPEC)), ("status", Rule::Object(&CONDITIONS)),
+    ("metadata", Rule::Object(&META)),
+    ("spec", Rule::Object(&SERVICE_SPEC)),
+    ("status", Rule::Object(&CONDITIONS)),
 ]);
 /// ServiceAccount.
 pub static SERVICE_ACCOUNT: Fields = Fields(&[
-    ("metadata", Rule::Object(&META)), ("secrets", list("name", &["name"], &PLAIN)), ("imagePullSecrets", Rule::Replace),
+    ("metadata", Rule::Object(&META)),
+    ("secrets", list("name", &["name"], &PLAIN)),
+    ("imagePullSecrets", Rule::Replace),
 ]);
 /// Node.
 pub static NODE: Fields = Fields(&[
-    ("metadata", Rule::Object(&META)), ("spec", Rule::Object(&NODE_SPEC)), ("status", Rule::Object(&NODE_STATUS)),
+    ("metadata", Rule::Object(&META)),
+    ("spec", Rule::Object(&NODE_SPEC)),
+    ("status", Rule::Object(&NODE_STATUS)),
 ]);
 /// Namespace.
-pub static NAMESPACE: Fields = Fields(&[("metadata", Rule::Object(&META)), ("status", Rule::Object(&CONDITIONS))]);
+pub static NAMESPACE: Fields =
+    Fields(&[("metadata", Rule::Object(&META)), ("status", Rule::Object(&CONDITIONS))]);

@@ -14,7 +14,9 @@ const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 /// Applies a strategic merge patch.
 pub fn strategic(object: Value, patch: &Value, schema: Schema) -> Result<Value, ApiError> {
     let Some(patch) = patch.as_object() else {
-        return Err(ApiError::bad_request("error decoding patch: a strategic merge patch must be an object"));
+        return Err(ApiError::bad_request(
+            "error decoding patch: a strategic merge patch must be an object",
+        ));
     };
     let object = match object {
         Value::Object(map) => map,
@@ -81,10 +83,13 @@ fn merge_field(
             };
             Ok(merge_map(old, patch, schema)?.map(Value::Object))
         }
-        (Value::Array(patch), Some(Rule::List { key, item, .. } | Rule::PatchList { key, item })) => {
-            merge_list(as_list(old), patch, order, key, item).map(|l| Some(Value::Array(l)))
+        (
+            Value::Array(patch),
+            Some(Rule::List { key, item, .. } | Rule::PatchList { key, item }),
+        ) => merge_list(as_list(old), patch, order, key, item).map(|l| Some(Value::Array(l))),
+        (Value::Array(patch), Some(Rule::Set)) => {
+            Ok(Some(Value::Array(merge_set(as_list(old), patch, order))))
         }
-        (Value::Array(patch), Some(Rule::Set)) => Ok(Some(Value::Array(merge_set(as_list(old), patch, order)))),
         (other, _) => Ok(Some(clean(other.clone()))),
     }
 }
@@ -104,7 +109,12 @@ fn merge_list(
     schema: Schema,
 ) -> Result<Vec<Value>, ApiError> {
     if patch.iter().any(|p| p[DIRECTIVE] == "replace") {
-        return Ok(patch.iter().filter(|p| p.get(DIRECTIVE).is_none()).cloned().map(clean).collect());
+        return Ok(patch
+            .iter()
+            .filter(|p| p.get(DIRECTIVE).is_none())
+            .cloned()
+            .map(clean)
+            .collect());
     }
     let before: Vec<Value> = current.iter().map(|c| c[key].clone()).collect();
     for item in patch {
@@ -115,7 +125,9 @@ fn merge_list(
             return Err(bad(&format!("map: {item} does not contain declared merge key: {key}")));
         };
         let at = current.iter().position(|c| &c[key] == id);
-        let old = at.map(|i| current[i].take()).and_then(|v| if let Value::Object(m) = v { Some(m) } else { None });
+        let old = at
+            .map(|i| current[i].take())
+            .and_then(|v| if let Value::Object(m) = v { Some(m) } else { None });
         match (merge_map(old.unwrap_or_default(), map, schema)?, at) {
             (Some(new), Some(i)) => current[i] = Value::Object(new),
             (Some(new), None) => current.push(clean(Value::Object(new))),
@@ -148,7 +160,8 @@ fn arrange(
     before: impl Fn(&Value) -> Option<usize>,
 ) -> Vec<Value> {
     let size = items.len();
-    let (mut named, others): (Vec<Value>, Vec<Value>) = items.into_iter().partition(|item| place(item).is_some());
+    let (mut named, others): (Vec<Value>, Vec<Value>) =
+        items.into_iter().partition(|item| place(item).is_some());
     named.sort_by_key(&place);
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
     let mut arranged = Vec::with_capacity(size);
@@ -167,29 +180,43 @@ fn arrange(
 }
 
 /// `$setElementOrder` may come without a patch of the list itself.
-fn order_untouched_lists(current: &mut Map<String, Value>, patch: &Map<String, Value>, schema: &Fields) {
+fn order_untouched_lists(
+    current: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+    schema: &Fields,
+) {
     for (field, order) in patch {
         let Some(field) = field.strip_prefix(ORDER) else { continue };
         if patch.contains_key(field) {
             continue;
         }
-        let (Some(Value::Array(items)), Some(order)) = (current.get_mut(field), order.as_array()) else { continue };
+        let (Some(Value::Array(items)), Some(order)) = (current.get_mut(field), order.as_array())
+        else {
+            continue;
+        };
         match schema.rule(field) {
             Some(Rule::List { key, .. } | Rule::PatchList { key, .. }) => {
                 let before: Vec<Value> = items.iter().map(|i| i[key].clone()).collect();
                 let place = |item: &Value| order.iter().position(|o| o[key] == item[key]);
-                *items = arrange(std::mem::take(items), place, |i| before.iter().position(|b| *b == i[key]));
+                *items = arrange(std::mem::take(items), place, |i| {
+                    before.iter().position(|b| *b == i[key])
+                });
             }
             _ => {
                 let before = items.clone();
                 let place = |item: &Value| order.iter().position(|o| o == item);
-                *items = arrange(std::mem::take(items), place, |item| before.iter().position(|b| b == item));
+                *items = arrange(std::mem::take(items), place, |item| {
+                    before.iter().position(|b| b == item)
+                });
             }
         }
     }
 }
 
-fn retain_keys(current: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), ApiError> {
+fn retain_keys(
+    current: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+) -> Result<(), ApiError> {
     let Some(keys) = patch.get(RETAIN) else { return Ok(()) };
     let keys: Vec<&str> = keys.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (field, value) in patch {
@@ -211,11 +238,18 @@ fn delete_from(current: &mut Map<String, Value>, list: &str, gone: &Value) {
 fn clean(value: Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
-            map.into_iter().filter(|(k, v)| !k.starts_with('$') && !v.is_null()).map(|(k, v)| (k, clean(v))).collect(),
+            map.into_iter()
+                .filter(|(k, v)| !k.starts_with('$') && !v.is_null())
+                .map(|(k, v)| (k, clean(v)))
+                .collect(),
         ),
-        Value::Array(items) => {
-            Value::Array(items.into_iter().filter(|i| i.get(DIRECTIVE).is_none_or(|d| d != "delete")).map(clean).collect())
-        }
+        Value::Array(items) => Value::Array(
+            items
+                .into_iter()
+                .filter(|i| i.get(DIRECTIVE).is_none_or(|d| d != "delete"))
+                .map(clean)
+                .collect(),
+        ),
         other => other,
     }
 }

@@ -7,21 +7,50 @@ fn strategic_merges_by_key() {
     let pod = json!({"spec": {"containers": [{"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}]}, {"name": "b", "image": "1"}],
         "nodeSelector": {"x": "y"}, "tolerations": [{"key": "k"}]}});
     let cases = [
-        (json!({"spec": {"containers": [{"name": "a", "image": "2"}]}}), "/spec/containers/0/image", json!("2")),
-        (json!({"spec": {"containers": [{"name": "a", "image": "2"}]}}), "/spec/containers/0/env/0/value", json!("1")),
-        (json!({"spec": {"containers": [{"name": "b", "$patch": "delete"}]}}), "/spec/containers", json!([pod["spec"]["containers"][0]])),
-        (json!({"spec": {"containers": [{"$patch": "replace"}, {"name": "z"}]}}), "/spec/containers", json!([{"name": "z"}])),
+        (
+            json!({"spec": {"containers": [{"name": "a", "image": "2"}]}}),
+            "/spec/containers/0/image",
+            json!("2"),
+        ),
+        (
+            json!({"spec": {"containers": [{"name": "a", "image": "2"}]}}),
+            "/spec/containers/0/env/0/value",
+            json!("1"),
+        ),
+        (
+            json!({"spec": {"containers": [{"name": "b", "$patch": "delete"}]}}),
+            "/spec/containers",
+            json!([pod["spec"]["containers"][0]]),
+        ),
+        (
+            json!({"spec": {"containers": [{"$patch": "replace"}, {"name": "z"}]}}),
+            "/spec/containers",
+            json!([{"name": "z"}]),
+        ),
         (json!({"spec": {"nodeSelector": {"x": null}}}), "/spec/nodeSelector", json!({})),
-        (json!({"spec": {"nodeSelector": {"$patch": "replace", "q": "r"}}}), "/spec/nodeSelector", json!({"q": "r"})),
-        (json!({"spec": {"tolerations": [{"key": "l"}]}}), "/spec/tolerations", json!([{"key": "l"}])),
-        (json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}}), "/spec/containers/0/name", json!("b")),
+        (
+            json!({"spec": {"nodeSelector": {"$patch": "replace", "q": "r"}}}),
+            "/spec/nodeSelector",
+            json!({"q": "r"}),
+        ),
+        (
+            json!({"spec": {"tolerations": [{"key": "l"}]}}),
+            "/spec/tolerations",
+            json!([{"key": "l"}]),
+        ),
+        (
+            json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}}),
+            "/spec/containers/0/name",
+            json!("b"),
+        ),
         (json!({"metadata": {"finalizers": ["x/y"]}}), "/metadata/finalizers", json!(["x/y"])),
     ];
     for (patch, pointer, wanted) in cases {
         let out = strategic(pod.clone(), &patch, &schema::POD).unwrap();
         assert_eq!(out.pointer(pointer), Some(&wanted), "{patch}");
     }
-    let bad = strategic(pod, &json!({"spec": {"containers": [{"image": "2"}]}}), &schema::POD).unwrap_err();
+    let bad = strategic(pod, &json!({"spec": {"containers": [{"image": "2"}]}}), &schema::POD)
+        .unwrap_err();
     assert!(bad.message.contains("does not contain declared merge key: name"), "{bad}");
 }
 
@@ -30,14 +59,18 @@ fn strategic_directives() {
     let deploy = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}, "metadata": {"finalizers": ["a/a", "b/b"]}});
     let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}, "metadata": {"$deleteFromPrimitiveList/finalizers": ["a/a"]}});
     let out = strategic(deploy, &patch, &schema::WORKLOAD).unwrap();
-    assert_eq!(out, json!({"spec": {"strategy": {"type": "Recreate"}}, "metadata": {"finalizers": ["b/b"]}}));
+    assert_eq!(
+        out,
+        json!({"spec": {"strategy": {"type": "Recreate"}}, "metadata": {"finalizers": ["b/b"]}})
+    );
 }
 
 /// New items go before those that the patch does not name; what both sides know keeps its place or the given order.
 #[test]
 fn strategic_orders_lists_as_upstream() {
     let names = |all: &[&str]| Value::Array(all.iter().map(|n| json!({"name": n})).collect());
-    let cases: [(&[&str], Option<&[&str]>, &[&str]); 4] = [
+    type Case<'a> = (&'a [&'a str], Option<&'a [&'a str]>, &'a [&'a str]);
+    let cases: [Case<'_>; 4] = [
         (&["new"], None, &["new", "a", "b"]),
         (&["b"], None, &["a", "b"]),
         (&["b", "new"], None, &["a", "b", "new"]),
@@ -59,7 +92,12 @@ fn json_and_merge_patches() {
     let object = json!({"a": {"b": 1, "c": 2}});
     let ops = json!([{"op": "test", "path": "/a/b", "value": 1}, {"op": "replace", "path": "/a/b", "value": 3}]);
     assert_eq!(json(object.clone(), &ops).unwrap()["a"]["b"], 3);
-    assert_eq!(json(object.clone(), &json!([{"op": "test", "path": "/a/b", "value": 2}])).unwrap_err().code, 422);
+    assert_eq!(
+        json(object.clone(), &json!([{"op": "test", "path": "/a/b", "value": 2}]))
+            .unwrap_err()
+            .code,
+        422
+    );
     assert_eq!(merge(object, &json!({"a": {"c": null}})).unwrap(), json!({"a": {"b": 1}}));
 }
 
@@ -70,13 +108,21 @@ fn by(manager: &str, force: bool) -> Applier<'_> {
 #[test]
 fn apply_creates_merges_conflicts_and_forgets() {
     let s = &schema::WORKLOAD;
-    let config = |replicas: i64| json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x", "labels": {"a": "b"}}, "spec": {"replicas": replicas,
-        "template": {"spec": {"containers": [{"name": "c", "image": "1"}]}}}});
+    let config = |replicas: i64| {
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x", "labels": {"a": "b"}}, "spec": {"replicas": replicas,
+        "template": {"spec": {"containers": [{"name": "c", "image": "1"}]}}}})
+    };
     let first = apply(&Value::Null, &config(1), s, by("one", false)).unwrap();
-    assert_eq!(first["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"], json!({"f:labels": {"f:a": {}}}));
+    assert_eq!(
+        first["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"],
+        json!({"f:labels": {"f:a": {}}})
+    );
     let conflict = apply(&first, &config(2), s, by("two", false)).unwrap_err();
     assert_eq!(conflict.code, 409);
-    assert_eq!(conflict.message, "Apply failed with 1 conflict: conflict with \"one\" using apps/v1 at 2025-01-01T00:00:00Z: .spec.replicas");
+    assert_eq!(
+        conflict.message,
+        "Apply failed with 1 conflict: conflict with \"one\" using apps/v1 at 2025-01-01T00:00:00Z: .spec.replicas"
+    );
     let forced = apply(&first, &config(2), s, by("two", true)).unwrap();
     assert_eq!(forced["spec"]["replicas"], 2);
     let without = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "spec": {"replicas": 1}});

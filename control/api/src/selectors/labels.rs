@@ -51,7 +51,8 @@ impl LabelSelector {
                 }
                 return Err(refuse(text, "found '', expected: identifier"));
             }
-            let requirement = parse_requirement(part).ok_or_else(|| refuse(text, &format!("cannot read '{part}'")))?;
+            let requirement = parse_requirement(part)
+                .ok_or_else(|| refuse(text, &format!("cannot read '{part}'")))?;
             check(&requirement).map_err(|why| refuse(text, &why))?;
             requirements.push(requirement);
         }
@@ -61,7 +62,8 @@ impl LabelSelector {
     /// From a `LabelSelector` object. Null or absent selects nothing; `{}` everything.
     pub fn from_object(selector: &Value) -> Option<Self> {
         let selector = selector.as_object()?;
-        let mut requirements: Vec<Requirement> = Self::from_map(selector.get("matchLabels")).requirements;
+        let mut requirements: Vec<Requirement> =
+            Self::from_map(selector.get("matchLabels")).requirements;
         for e in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
             let operator = match e["operator"].as_str()? {
                 "In" => Operator::In,
@@ -70,8 +72,16 @@ impl LabelSelector {
                 "DoesNotExist" => Operator::DoesNotExist,
                 _ => return None,
             };
-            let values = e["values"].as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned));
-            requirements.push(Requirement { key: e["key"].as_str()?.to_owned(), operator, values: values.collect() });
+            let values = e["values"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|v| v.as_str().map(str::to_owned));
+            requirements.push(Requirement {
+                key: e["key"].as_str()?.to_owned(),
+                operator,
+                values: values.collect(),
+            });
         }
         Some(Self { requirements })
     }
@@ -79,7 +89,9 @@ impl LabelSelector {
     /// From a plain map, as `Service.spec.selector`.
     pub fn from_map(map: Option<&Value>) -> Self {
         let pairs = map.and_then(Value::as_object).into_iter().flatten();
-        Self { requirements: pairs.map(|(k, v)| equals(k, v.as_str().unwrap_or_default())).collect() }
+        Self {
+            requirements: pairs.map(|(k, v)| equals(k, v.as_str().unwrap_or_default())).collect(),
+        }
     }
 
     /// `key=value`.
@@ -126,7 +138,9 @@ impl Requirement {
     fn matches(&self, value: Option<&str>) -> bool {
         let listed = |v: &str| self.values.iter().any(|x| x == v);
         let against = |test: fn(i64, i64) -> bool| {
-            let pair = value.and_then(|v| v.parse().ok()).zip(self.values.first().and_then(|v| v.parse().ok()));
+            let pair = value
+                .and_then(|v| v.parse().ok())
+                .zip(self.values.first().and_then(|v| v.parse().ok()));
             pair.is_some_and(|(a, b)| test(a, b))
         };
         match self.operator {
@@ -168,7 +182,11 @@ fn split(text: &str) -> Vec<&str> {
 
 fn parse_requirement(part: &str) -> Option<Requirement> {
     if let Some(key) = part.strip_prefix('!') {
-        return Some(Requirement { key: key.trim().to_owned(), operator: Operator::DoesNotExist, values: vec![] });
+        return Some(Requirement {
+            key: key.trim().to_owned(),
+            operator: Operator::DoesNotExist,
+            values: vec![],
+        });
     }
     if let Some((head, list)) = part.strip_suffix(')').and_then(|p| p.split_once('(')) {
         let mut words = head.split_whitespace();
@@ -179,12 +197,26 @@ fn parse_requirement(part: &str) -> Option<Requirement> {
             _ => return None,
         };
         let values = list.split(',').map(|v| v.trim().to_owned()).collect();
-        return words.next().is_none().then(|| Requirement { key: key.to_owned(), operator, values });
+        return words.next().is_none().then(|| Requirement {
+            key: key.to_owned(),
+            operator,
+            values,
+        });
     }
-    let forms = [("!=", Operator::NotIn), ("==", Operator::In), ("=", Operator::In), (">", Operator::Gt), ("<", Operator::Lt)];
+    let forms = [
+        ("!=", Operator::NotIn),
+        ("==", Operator::In),
+        ("=", Operator::In),
+        (">", Operator::Gt),
+        ("<", Operator::Lt),
+    ];
     for (sign, operator) in forms {
         if let Some((key, value)) = part.split_once(sign) {
-            return Some(Requirement { key: key.trim().to_owned(), operator, values: vec![value.trim().to_owned()] });
+            return Some(Requirement {
+                key: key.trim().to_owned(),
+                operator,
+                values: vec![value.trim().to_owned()],
+            });
         }
     }
     Some(Requirement { key: part.to_owned(), operator: Operator::Exists, values: vec![] })
@@ -210,7 +242,20 @@ mod tests {
     #[test]
     fn label_selectors_like_upstream() {
         let labels = json!({"a": "b", "app": "web"});
-        let yes = ["", "a=b", "a==b", "a!=c", "x!=c", "a in (b,c)", "a notin (c)", "x notin (c)", "a", "!x", "a=b,app", "app in (web), a"];
+        let yes = [
+            "",
+            "a=b",
+            "a==b",
+            "a!=c",
+            "x!=c",
+            "a in (b,c)",
+            "a notin (c)",
+            "x notin (c)",
+            "a",
+            "!x",
+            "a=b,app",
+            "app in (web), a",
+        ];
         let no = ["a=c", "a!=b", "a in (c)", "a notin (b)", "x", "!a", "a=b,x"];
         for s in yes {
             assert!(LabelSelector::parse(s).unwrap().matches(labels.as_object()), "{s}");
@@ -221,6 +266,9 @@ mod tests {
         for s in ["a=b=c", "a in b", "a,,b", "-a", "a=b c", "!"] {
             assert!(LabelSelector::parse(s).is_err(), "{s}");
         }
-        assert_eq!(LabelSelector::parse("a=b,c in (d,e),!f").unwrap().to_text(), "a=b,c in (d,e),!f");
+        assert_eq!(
+            LabelSelector::parse("a=b,c in (d,e),!f").unwrap().to_text(),
+            "a=b,c in (d,e),!f"
+        );
     }
 }

@@ -15,7 +15,11 @@ fn shown(value: &Value) -> String {
 
 /// `Required value: m`
 pub fn required(field: &str, message: &str) -> Cause {
-    let text = if message.is_empty() { "Required value".to_owned() } else { format!("Required value: {message}") };
+    let text = if message.is_empty() {
+        "Required value".to_owned()
+    } else {
+        format!("Required value: {message}")
+    };
     cause("FieldValueRequired", field, text)
 }
 

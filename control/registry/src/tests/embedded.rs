@@ -34,7 +34,8 @@ async fn concurrent_writes_a_watch_and_a_restart() {
     }
     let (mut names, mut last) = (BTreeSet::new(), 0);
     while names.len() < WRITERS * EACH {
-        let event = tokio::time::timeout(Duration::from_secs(30), watch.next()).await.unwrap().unwrap();
+        let event =
+            tokio::time::timeout(Duration::from_secs(30), watch.next()).await.unwrap().unwrap();
         assert!(event.revision.0 > last, "in order, none twice");
         last = event.revision.0;
         assert!(names.insert(event.object.name().to_owned()));

@@ -57,14 +57,26 @@ async fn selectors_and_versions() {
         bench.create(&POD, body).await.unwrap();
     }
     let target = Target::collection(&POD, None);
-    let count = async |o: ListOptions| bench.registry.list(&bench.caller, &target, &o).await.map(|l| l.items.len());
-    let labels = |s: &str| ListOptions { labels: LabelSelector::parse(s).unwrap(), ..ListOptions::default() };
-    let fields = |s: &str| ListOptions { fields: FieldSelector::parse(s, &POD).unwrap(), ..ListOptions::default() };
+    let count = async |o: ListOptions| {
+        bench.registry.list(&bench.caller, &target, &o).await.map(|l| l.items.len())
+    };
+    let labels = |s: &str| ListOptions {
+        labels: LabelSelector::parse(s).unwrap(),
+        ..ListOptions::default()
+    };
+    let fields = |s: &str| ListOptions {
+        fields: FieldSelector::parse(s, &POD).unwrap(),
+        ..ListOptions::default()
+    };
     assert_eq!(count(labels("app=x")).await, Ok(1));
     assert_eq!(count(labels("app in (x,y)")).await, Ok(2));
     assert_eq!(count(fields("spec.nodeName=")).await, Ok(2));
     assert_eq!(count(fields("metadata.name=b")).await, Ok(1));
-    let at = |v: &str, m| ListOptions { resource_version: Some(v.to_owned()), version_match: m, ..ListOptions::default() };
+    let at = |v: &str, m| ListOptions {
+        resource_version: Some(v.to_owned()),
+        version_match: m,
+        ..ListOptions::default()
+    };
     assert_eq!(count(at("0", None)).await, Ok(2));
     let before_b = bench.get(&bench.one(&POD, "a")).await.unwrap().revision.0.to_string();
     assert_eq!(count(at(&before_b, Some(VersionMatch::Exact))).await, Ok(1));

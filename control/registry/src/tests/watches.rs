@@ -6,13 +6,17 @@ fn from(revision: u64) -> WatchOptions {
 }
 
 async fn next(watch: &mut ObjectWatch) -> WatchEvent {
-    tokio::time::timeout(Duration::from_secs(10), watch.next()).await.expect("an event in time").expect("a live watch")
+    tokio::time::timeout(Duration::from_secs(10), watch.next())
+        .await
+        .expect("an event in time")
+        .expect("a live watch")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resumes_without_loss_or_duplicate_under_concurrent_writes() {
     const WRITES: usize = 1000;
-    let bench = Arc::new(Bench::with(Options { history_per_kind: 4096, ..Options::default() }).await);
+    let bench =
+        Arc::new(Bench::with(Options { history_per_kind: 4096, ..Options::default() }).await);
     let target = Target::collection(&CONFIG_MAP, None);
     let start = bench.registry.revision().0;
     let writers = Tasks::new();
@@ -88,7 +92,8 @@ async fn initial_events_and_bookmarks() {
 
 #[tokio::test]
 async fn too_old_and_too_slow() {
-    let bench = Bench::with(Options { history_per_kind: 4, watch_buffer: 4, ..Options::default() }).await;
+    let bench =
+        Bench::with(Options { history_per_kind: 4, watch_buffer: 4, ..Options::default() }).await;
     let target = Target::collection(&CONFIG_MAP, None);
     let start = bench.registry.revision().0;
     let mut slow = bench.registry.watch(&bench.caller, &target, &from(start)).await.unwrap();

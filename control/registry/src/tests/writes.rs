@@ -1,3 +1,9 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use beeline_store::{Entry, Store, StoreError, Watch};
+use bytes::Bytes;
+
 use super::*;
 
 #[tokio::test]
@@ -12,7 +18,11 @@ async fn create_fills_in_and_refuses_twice() {
     let twice = bench.create(&POD, pod("a")).await.unwrap_err();
     assert_eq!((twice.code, twice.message.as_str()), (409, "pods \"a\" already exists"));
     let gone = Target::collection(&POD, Some("nowhere"));
-    let missing = bench.registry.create(&bench.caller, &gone, pod("a"), &WriteOptions::default()).await.unwrap_err();
+    let missing = bench
+        .registry
+        .create(&bench.caller, &gone, pod("a"), &WriteOptions::default())
+        .await
+        .unwrap_err();
     assert_eq!((missing.code, missing.message.as_str()), (404, "namespaces \"nowhere\" not found"));
 }
 
@@ -28,7 +38,10 @@ async fn invalid_objects_in_upstreams_words() {
     let mut bad = deployment("x");
     bad["spec"]["template"]["metadata"]["labels"]["app"] = json!("y");
     let error = bench.create(&DEPLOYMENT, bad).await.unwrap_err();
-    assert_eq!(error.message, "Deployment.apps \"x\" is invalid: spec.template.metadata.labels: Invalid value: {\"app\":\"y\"}: `selector` does not match template `labels`");
+    assert_eq!(
+        error.message,
+        "Deployment.apps \"x\" is invalid: spec.template.metadata.labels: Invalid value: {\"app\":\"y\"}: `selector` does not match template `labels`"
+    );
 }
 
 #[tokio::test]
@@ -41,14 +54,24 @@ async fn stale_writes_conflict_and_equal_writes_do_nothing() {
     let second = bench.update(&target, second).await.unwrap();
     assert!(second.revision > first.revision);
     let stale = bench.update(&target, first.value.clone()).await.unwrap_err();
-    assert_eq!(stale.message, "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again");
+    assert_eq!(
+        stale.message,
+        "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again"
+    );
     let same = bench.update(&target, second.value.clone()).await.unwrap();
     assert_eq!(same.revision, second.revision);
     let same = bench.merge(&target, json!({ "data": { "k": "2" } })).await.unwrap();
     assert_eq!(same.revision, second.revision);
     let pinned = bench.merge(&target, json!({ "metadata": { "resourceVersion": first.revision.0.to_string() }, "data": { "k": "3" } })).await;
     assert!(pinned.unwrap_err().is_conflict());
-    assert_eq!(bench.update(&bench.one(&CONFIG_MAP, "none"), config_map("none", "1")).await.unwrap_err().code, 404);
+    assert_eq!(
+        bench
+            .update(&bench.one(&CONFIG_MAP, "none"), config_map("none", "1"))
+            .await
+            .unwrap_err()
+            .code,
+        404
+    );
 }
 
 #[tokio::test]
@@ -57,7 +80,11 @@ async fn patches_retry_until_all_are_in() {
     bench.create(&CONFIG_MAP, config_map("a", "1")).await.unwrap();
     let one = |i: usize| {
         let bench = Arc::clone(&bench);
-        async move { bench.merge(&bench.one(&CONFIG_MAP, "a"), json!({ "data": { format!("k{i}"): "v" } })).await }
+        async move {
+            bench
+                .merge(&bench.one(&CONFIG_MAP, "a"), json!({ "data": { format!("k{i}"): "v" } }))
+                .await
+        }
     };
     let results = futures::future::join_all((0..10).map(one)).await;
     assert!(results.iter().all(Result::is_ok));
@@ -74,15 +101,30 @@ async fn status_and_spec_are_written_apart() {
     let made = bench.create(&DEPLOYMENT, body).await.unwrap();
     assert_eq!(made.value["status"]["replicas"], Value::Null);
     let status = target.clone().sub(Subresource::Status);
-    let patch = json!({ "status": { "replicas": 1, "observedGeneration": 1 }, "spec": { "replicas": 9 } });
+    let patch =
+        json!({ "status": { "replicas": 1, "observedGeneration": 1 }, "spec": { "replicas": 9 } });
     let after = bench.merge(&status, patch).await.unwrap();
-    assert_eq!((&after.value["status"]["replicas"], &after.value["spec"]["replicas"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        (&after.value["status"]["replicas"], &after.value["spec"]["replicas"]),
+        (&json!(1), &json!(1))
+    );
     assert_eq!(after.value["metadata"]["generation"], 1);
-    let after = bench.merge(&target, json!({ "status": null, "spec": { "replicas": 2 } })).await.unwrap();
-    assert_eq!((&after.value["status"]["replicas"], &after.value["metadata"]["generation"]), (&json!(1), &json!(2)));
+    let after =
+        bench.merge(&target, json!({ "status": null, "spec": { "replicas": 2 } })).await.unwrap();
+    assert_eq!(
+        (&after.value["status"]["replicas"], &after.value["metadata"]["generation"]),
+        (&json!(1), &json!(2))
+    );
     let scale = target.clone().sub(Subresource::Scale);
     let scaled = bench.merge(&scale, json!({ "spec": { "replicas": 4 } })).await.unwrap();
-    assert_eq!((&scaled.value["kind"], &scaled.value["spec"]["replicas"], &scaled.value["status"]["selector"]), (&json!("Scale"), &json!(4), &json!("app=d")));
+    assert_eq!(
+        (
+            &scaled.value["kind"],
+            &scaled.value["spec"]["replicas"],
+            &scaled.value["status"]["selector"]
+        ),
+        (&json!("Scale"), &json!(4), &json!("app=d"))
+    );
     let immutable = bench.merge(&target, json!({ "spec": { "selector": { "matchLabels": { "app": "e" } }, "template": { "metadata": { "labels": { "app": "e" } } } } })).await.unwrap_err();
     assert!(immutable.message.contains("field is immutable"), "{immutable}");
 }
@@ -105,24 +147,40 @@ async fn deletion_waits_for_finalizers_and_grace() {
     held["metadata"]["finalizers"] = json!(["x.io/y"]);
     bench.create(&CONFIG_MAP, held).await.unwrap();
     let target = bench.one(&CONFIG_MAP, "a");
-    assert!(matches!(bench.delete(&target, DeleteOptions::default()).await.unwrap(), Deleted::Pending(_)));
-    let more = bench.merge(&target, json!({ "metadata": { "finalizers": ["x.io/y", "z.io/z"] } })).await.unwrap_err();
+    assert!(matches!(
+        bench.delete(&target, DeleteOptions::default()).await.unwrap(),
+        Deleted::Pending(_)
+    ));
+    let more = bench
+        .merge(&target, json!({ "metadata": { "finalizers": ["x.io/y", "z.io/z"] } }))
+        .await
+        .unwrap_err();
     assert!(more.message.contains("no new finalizers can be added"), "{more}");
     bench.merge(&target, json!({ "metadata": { "finalizers": null } })).await.unwrap();
     assert_eq!(bench.get(&target).await.unwrap_err().code, 404);
 
     let target = bench.one(&POD, "p");
     bench.create(&POD, pod("p")).await.unwrap();
-    assert!(matches!(bench.delete(&target, DeleteOptions::default()).await.unwrap(), Deleted::Gone(_)), "unscheduled");
+    assert!(
+        matches!(bench.delete(&target, DeleteOptions::default()).await.unwrap(), Deleted::Gone(_)),
+        "unscheduled"
+    );
     let mut scheduled = pod("p");
     scheduled["spec"]["nodeName"] = json!("n1");
     let made = bench.create(&POD, scheduled).await.unwrap();
     let pending = bench.delete(&target, DeleteOptions::default()).await.unwrap();
     assert_eq!(pending.object().value["metadata"]["deletionGracePeriodSeconds"], 30);
-    let wrong = DeleteOptions { preconditions: Preconditions { uid: Some("x".into()), ..Preconditions::default() }, ..DeleteOptions::default() };
+    let wrong = DeleteOptions {
+        preconditions: Preconditions { uid: Some("x".into()), ..Preconditions::default() },
+        ..DeleteOptions::default()
+    };
     assert_eq!(bench.delete(&target, wrong).await.unwrap_err().code, 409);
     let uid = Some(made.uid().to_owned());
-    let last = DeleteOptions { grace_period_seconds: Some(0), preconditions: Preconditions { uid, ..Preconditions::default() }, ..DeleteOptions::default() };
+    let last = DeleteOptions {
+        grace_period_seconds: Some(0),
+        preconditions: Preconditions { uid, ..Preconditions::default() },
+        ..DeleteOptions::default()
+    };
     assert!(matches!(bench.delete(&target, last).await.unwrap(), Deleted::Gone(_)));
 }
 
@@ -134,30 +192,43 @@ async fn namespaces_end_through_finalize() {
     let pending = bench.delete(&target, DeleteOptions::default()).await.unwrap();
     assert_eq!(pending.object().value["status"]["phase"], "Terminating");
     let inside = Target::collection(&CONFIG_MAP, Some("x"));
-    let refused = bench.registry.create(&bench.caller, &inside, config_map("a", "1"), &WriteOptions::default()).await.unwrap_err();
+    let refused = bench
+        .registry
+        .create(&bench.caller, &inside, config_map("a", "1"), &WriteOptions::default())
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, 403);
     assert!(refused.message.contains("because it is being terminated"), "{refused}");
     let mut body = pending.object().value.clone();
     body["spec"] = json!({});
     bench.update(&target.clone().sub(Subresource::Finalize), body).await.unwrap();
     assert_eq!(bench.get(&target).await.unwrap_err().code, 404);
-    let kept = bench.delete(&Target::object(&NAMESPACE, None, "default"), DeleteOptions::default()).await.unwrap_err();
-    assert_eq!((kept.code, kept.message.as_str()), (403, "namespaces \"default\" is forbidden: this namespace may not be deleted"));
+    let kept = bench
+        .delete(&Target::object(&NAMESPACE, None, "default"), DeleteOptions::default())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (kept.code, kept.message.as_str()),
+        (403, "namespaces \"default\" is forbidden: this namespace may not be deleted")
+    );
 }
 
 #[tokio::test]
 async fn addresses_are_given_once_and_come_back() {
     let options = Options { service_cidr: "10.43.0.0/28".parse().unwrap(), ..Options::default() };
     let bench = Bench::with(options).await;
-    // 14 addresses, one of them reserved for DNS.
+    // 14 addresses: one is for `kubernetes`, one for DNS.
     for round in 0..3 {
-        for i in 0..13 {
+        for i in 0..12 {
             let made = bench.create(&SERVICE, service(&format!("s{i}"), &json!({}))).await;
             assert!(made.is_ok(), "round {round}, service {i}: {made:?}");
         }
         let full = bench.create(&SERVICE, service("more", &json!({}))).await.unwrap_err();
         assert!(full.message.contains("full"), "{full}");
-        let invalid = service("bad", &json!({ "spec": { "clusterIP": "10.43.0.10", "ports": [{ "port": 0 }] } }));
+        let invalid = service(
+            "bad",
+            &json!({ "spec": { "clusterIP": "10.43.0.10", "ports": [{ "port": 0 }] } }),
+        );
         assert_eq!(bench.create(&SERVICE, invalid).await.unwrap_err().code, 422);
         let exists = service("s0", &json!({ "spec": { "clusterIP": "10.43.0.10" } }));
         assert_eq!(bench.create(&SERVICE, exists).await.unwrap_err().code, 409);
@@ -167,8 +238,11 @@ async fn addresses_are_given_once_and_come_back() {
         bench.registry.create(&bench.caller, &target, dns.clone(), &dry).await.unwrap();
         bench.create(&SERVICE, dns).await.unwrap();
         bench.delete(&bench.one(&SERVICE, "dns"), DeleteOptions::default()).await.unwrap();
-        for i in 0..13 {
-            bench.delete(&bench.one(&SERVICE, &format!("s{i}")), DeleteOptions::default()).await.unwrap();
+        for i in 0..12 {
+            bench
+                .delete(&bench.one(&SERVICE, &format!("s{i}")), DeleteOptions::default())
+                .await
+                .unwrap();
         }
     }
 }
@@ -177,17 +251,36 @@ async fn addresses_are_given_once_and_come_back() {
 async fn services_keep_what_they_have() {
     let bench = Bench::new().await;
     let target = bench.one(&SERVICE, "s");
-    let made = bench.create(&SERVICE, service("s", &json!({ "spec": { "type": "NodePort" } }))).await.unwrap();
-    let mut plain = service("s", &json!({ "spec": { "type": "NodePort", "selector": { "a": "b" } } }));
+    let made = bench
+        .create(&SERVICE, service("s", &json!({ "spec": { "type": "NodePort" } })))
+        .await
+        .unwrap();
+    let mut plain =
+        service("s", &json!({ "spec": { "type": "NodePort", "selector": { "a": "b" } } }));
     plain["metadata"]["resourceVersion"] = made.value["metadata"]["resourceVersion"].clone();
     let after = bench.update(&target, plain).await.unwrap();
     assert_eq!(after.value["spec"]["clusterIP"], made.value["spec"]["clusterIP"]);
     assert_eq!(after.value["spec"]["ports"], made.value["spec"]["ports"]);
-    let moved = bench.merge(&target, json!({ "spec": { "clusterIP": "10.43.9.9", "clusterIPs": ["10.43.9.9"] } })).await.unwrap_err();
+    let moved = bench
+        .merge(
+            &target,
+            json!({ "spec": { "clusterIP": "10.43.9.9", "clusterIPs": ["10.43.9.9"] } }),
+        )
+        .await
+        .unwrap_err();
     assert!(moved.message.contains("may not change once set"), "{moved}");
-    let headless = bench.create(&SERVICE, service("h", &json!({ "spec": { "clusterIP": "None" } }))).await.unwrap();
+    let headless = bench
+        .create(&SERVICE, service("h", &json!({ "spec": { "clusterIP": "None" } })))
+        .await
+        .unwrap();
     assert_eq!(headless.value["spec"]["clusterIPs"], json!(["None"]));
-    bench.create(&SERVICE, service("moved-was-released", &json!({ "spec": { "clusterIP": "10.43.9.9" } }))).await.unwrap();
+    bench
+        .create(
+            &SERVICE,
+            service("moved-was-released", &json!({ "spec": { "clusterIP": "10.43.9.9" } })),
+        )
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -200,13 +293,19 @@ async fn server_side_apply_creates_and_conflicts() {
         body["kind"] = json!("Deployment");
         body["spec"]["replicas"] = json!(replicas);
         let o = WriteOptions { field_manager: Some(manager.to_owned()), ..WriteOptions::default() };
-        let (registry, caller, target) = (bench.registry.clone(), bench.caller.clone(), target.clone());
+        let (registry, caller, target) =
+            (bench.registry.clone(), bench.caller.clone(), target.clone());
         async move { registry.patch(&caller, &target, Patch::Apply(body), &o).await }
     };
     let made = apply(1, "a").await.unwrap();
     assert_eq!(apply(1, "a").await.unwrap().revision, made.revision);
     let conflict = apply(2, "b").await.unwrap_err();
-    assert!(conflict.message.starts_with("Apply failed with 1 conflict: conflict with \"a\" using apps/v1"), "{conflict}");
+    assert!(
+        conflict
+            .message
+            .starts_with("Apply failed with 1 conflict: conflict with \"a\" using apps/v1"),
+        "{conflict}"
+    );
     assert_eq!(apply(2, "a").await.unwrap().value["spec"]["replicas"], 2);
 }
 
@@ -216,11 +315,86 @@ async fn unknown_fields_warn_or_refuse() {
     let mut body = pod("a");
     body["spec"]["nodName"] = json!("x");
     let target = Target::collection(&POD, Some("default"));
-    let strict = WriteOptions { field_validation: FieldValidation::Strict, ..WriteOptions::default() };
-    let refused = bench.registry.create(&bench.caller, &target, body.clone(), &strict).await.unwrap_err();
-    assert!(refused.message.ends_with("strict decoding error: unknown field \"spec.nodName\""), "{refused}");
+    let strict =
+        WriteOptions { field_validation: FieldValidation::Strict, ..WriteOptions::default() };
+    let refused =
+        bench.registry.create(&bench.caller, &target, body.clone(), &strict).await.unwrap_err();
+    assert!(
+        refused.message.ends_with("strict decoding error: unknown field \"spec.nodName\""),
+        "{refused}"
+    );
     let warn = WriteOptions::default();
     let made = bench.registry.create(&bench.caller, &target, body, &warn).await.unwrap();
     assert_eq!(warn.warnings.take(), ["unknown field \"spec.nodName\""]);
     assert_eq!(made.value["spec"]["nodName"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_writes_in_words_and_serves_reads() {
+    let tasks = Tasks::new();
+    let store = Arc::new(Filling { inner: Memory::new(), full: AtomicBool::new(false) });
+    let registry = Registry::open(store.clone(), Options::default(), &tasks).await.unwrap();
+    let caller = Caller::system("test");
+    let target = Target::collection(&SERVICE, Some("default"));
+    store.full.store(true, Ordering::Relaxed);
+    let wish = json!({ "spec": { "clusterIP": "10.43.0.77" } });
+    let o = WriteOptions::default();
+    let full = registry.create(&caller, &target, service("a", &wish), &o).await.unwrap_err();
+    assert_eq!((full.code, full.reason), (500, "InternalError"));
+    assert!(
+        full.message.contains("etcdserver: mvcc: database space exceeded: free space"),
+        "{full}"
+    );
+    assert_eq!(
+        registry.get(&caller, &Target::object(&NAMESPACE, None, "default")).await.unwrap().name(),
+        "default"
+    );
+    store.full.store(false, Ordering::Relaxed);
+    registry
+        .create(&caller, &target, service("a", &wish), &o)
+        .await
+        .expect("the address came back");
+}
+
+/// A store that can run out of space.
+struct Filling {
+    inner: Memory,
+    full: AtomicBool,
+}
+
+#[async_trait]
+impl Store for Filling {
+    async fn create(&self, key: &str, value: Bytes) -> Result<Revision, StoreError> {
+        if self.full.load(Ordering::Relaxed) {
+            Err(StoreError::Full)
+        } else {
+            self.inner.create(key, value).await
+        }
+    }
+    async fn update(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Revision,
+    ) -> Result<Revision, StoreError> {
+        self.inner.update(key, value, expected).await
+    }
+    async fn delete(&self, key: &str, expected: Revision) -> Result<Revision, StoreError> {
+        self.inner.delete(key, expected).await
+    }
+    async fn compact(&self, to: Revision) -> Result<(), StoreError> {
+        self.inner.compact(to).await
+    }
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        self.inner.get(key).await
+    }
+    async fn range(&self, prefix: &str) -> Result<(Vec<Entry>, Revision), StoreError> {
+        self.inner.range(prefix).await
+    }
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
+        self.inner.watch(prefix, after).await
+    }
+    fn revision(&self) -> Revision {
+        self.inner.revision()
+    }
 }

@@ -14,8 +14,14 @@ pub(super) fn cells(o: &Value, now: Timestamp) -> Vec<Value> {
         .filter(|c| c["restartPolicy"] == "Always")
         .map(|c| text(c, "name"))
         .collect();
-    let counted = list(status, "initContainerStatuses").iter().filter(|s| sidecars.contains(&text(s, "name")));
-    let ready = list(status, "containerStatuses").iter().chain(counted).filter(|s| s["ready"] == true).count();
+    let counted = list(status, "initContainerStatuses")
+        .iter()
+        .filter(|s| sidecars.contains(&text(s, "name")));
+    let ready = list(status, "containerStatuses")
+        .iter()
+        .chain(counted)
+        .filter(|s| s["ready"] == true)
+        .count();
     let total = list(spec, "containers").len() + sidecars.len();
     vec![
         rules::name_cell(o),
@@ -36,7 +42,9 @@ fn gates(spec: &Value, status: &Value) -> String {
         return "<none>".to_owned();
     }
     let holds = |gate: &Value| {
-        list(status, "conditions").iter().any(|c| c["type"] == gate["conditionType"] && c["status"] == "True")
+        list(status, "conditions")
+            .iter()
+            .any(|c| c["type"] == gate["conditionType"] && c["status"] == "True")
     };
     format!("{}/{}", gates.iter().filter(|g| holds(g)).count(), gates.len())
 }
@@ -48,7 +56,10 @@ fn restarts(status: &Value, sidecars: &[&str], now: Timestamp) -> String {
     let counted: Vec<&Value> = if initializing {
         init.iter().collect()
     } else {
-        containers.iter().chain(init.iter().filter(|s| sidecars.contains(&text(s, "name")))).collect()
+        containers
+            .iter()
+            .chain(init.iter().filter(|s| sidecars.contains(&text(s, "name"))))
+            .collect()
     };
     let total: i64 = counted.iter().filter_map(|s| s["restartCount"].as_i64()).sum();
     let last = counted
@@ -56,7 +67,9 @@ fn restarts(status: &Value, sidecars: &[&str], now: Timestamp) -> String {
         .filter_map(|s| time::parse(s["lastState"]["terminated"]["finishedAt"].as_str()?))
         .max();
     match last {
-        Some(at) if total > 0 => format!("{total} ({} ago)", time::human_duration(now.as_second() - at.as_second())),
+        Some(at) if total > 0 => {
+            format!("{total} ({} ago)", time::human_duration(now.as_second() - at.as_second()))
+        }
         _ => total.to_string(),
     }
 }
@@ -75,7 +88,9 @@ fn reason(o: &Value, sidecars: &[&str]) -> String {
         "" => text(status, "phase").to_owned(),
         given => given.to_owned(),
     };
-    let gated = list(status, "conditions").iter().any(|c| c["type"] == "PodScheduled" && c["reason"] == "SchedulingGated");
+    let gated = list(status, "conditions")
+        .iter()
+        .any(|c| c["type"] == "PodScheduled" && c["reason"] == "SchedulingGated");
     if gated {
         reason = "SchedulingGated".to_owned();
     }
@@ -143,7 +158,9 @@ fn containers_reason(status: &Value, reason: &mut String) {
         }
     }
     if reason == "Completed" && running {
-        let ready = list(status, "conditions").iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+        let ready = list(status, "conditions")
+            .iter()
+            .any(|c| c["type"] == "Ready" && c["status"] == "True");
         *reason = if ready { "Running" } else { "NotReady" }.to_owned();
     }
 }

@@ -38,7 +38,10 @@ pub(super) fn default(spec: &mut Value) {
 }
 
 fn projected(volume: &mut Value) {
-    let Some(sources) = volume.pointer_mut("/projected/sources").and_then(Value::as_array_mut) else { return };
+    let Some(sources) = volume.pointer_mut("/projected/sources").and_then(Value::as_array_mut)
+    else {
+        return;
+    };
     for source in sources {
         if let Some(token) = source.get_mut("serviceAccountToken").and_then(Value::as_object_mut) {
             or_set(token, "expirationSeconds", 3600);
@@ -66,15 +69,27 @@ pub(super) fn validate<'a>(spec: &'a Value, path: &str, causes: &mut Causes) -> 
         if name.is_empty() {
             causes.push(required(&format!("{at}.name"), ""));
         } else {
-            causes.extend(validate::dns_label(name, false).iter().map(|p| invalid(&format!("{at}.name"), name, p)));
+            causes.extend(
+                validate::dns_label(name, false)
+                    .iter()
+                    .map(|p| invalid(&format!("{at}.name"), name, p)),
+            );
         }
         if names.contains(&name) {
             causes.push(duplicate(&format!("{at}.name"), name));
         }
         names.push(name);
-        let sources: Vec<&String> = volume.as_object().into_iter().flat_map(|m| m.keys()).filter(|k| *k != "name").collect();
+        let sources: Vec<&String> = volume
+            .as_object()
+            .into_iter()
+            .flat_map(|m| m.keys())
+            .filter(|k| *k != "name")
+            .collect();
         if let Some(second) = sources.get(1) {
-            causes.push(forbidden(&format!("{at}.{second}"), "may not specify more than 1 volume type"));
+            causes.push(forbidden(
+                &format!("{at}.{second}"),
+                "may not specify more than 1 volume type",
+            ));
         }
         if volume["hostPath"].is_object() && text(&volume["hostPath"], "path").is_empty() {
             causes.push(required(&format!("{at}.hostPath.path"), ""));

@@ -1,0 +1,129 @@
+//! Behaviour as text: objects in, what changes or is refused out. `UPDATE_EXPECT=1` rewrites the expectations.
+//!
+//! A script is a list of cases: `> verb Kind`, YAML documents separated by `+++`, `---`, and the expected text.
+//! Verbs: `default`, `create` (defaults, then validation), `update` (old, new), `patch` (object, strategic patch).
+
+#![expect(clippy::unwrap_used, reason = "a script that does not parse fails its test")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use beeline_api::kinds::{Causes, KindInfo, Kinds};
+use beeline_api::{decode, patch, validate};
+use serde_json::{Value, json};
+
+#[test]
+fn scripts() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let actual = run(&text);
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::write(&file, actual).unwrap();
+        } else {
+            assert_eq!(
+                text,
+                actual,
+                "{}: run with UPDATE_EXPECT=1 if this is meant",
+                file.display()
+            );
+        }
+    }
+}
+
+fn run(text: &str) -> String {
+    let mut out = String::new();
+    let (head, cases) = text.split_once("\n> ").expect("a script has cases");
+    out.push_str(head);
+    for case in cases.split("\n> ") {
+        let (title, rest) = case.split_once('\n').unwrap();
+        let input = rest.split("\n---\n").next().unwrap().trim_end_matches("\n---");
+        let documents: Vec<Value> =
+            input.split("\n+++\n").map(|d| decode::yaml(d.as_bytes()).unwrap().value).collect();
+        let (verb, kind) = title.split_once(' ').unwrap();
+        let kind = Kinds::builtin().iter().find(|k| k.kind == kind).unwrap();
+        let result = answer(verb, kind, &documents);
+        write!(out, "\n> {title}\n{input}\n---\n{result}").unwrap();
+    }
+    out
+}
+
+fn answer(verb: &str, kind: &KindInfo, documents: &[Value]) -> String {
+    match (verb, documents) {
+        ("default", [object]) => changes(object, &full(kind, object)),
+        ("create", [object]) => {
+            let object = full(kind, object);
+            let mut causes = Causes::new();
+            validate::metadata(kind, &object, &mut causes);
+            (kind.validate)(&object, &mut causes);
+            shown(&causes)
+        }
+        ("update", [old, new]) => {
+            let mut causes = Causes::new();
+            (kind.validate_update)(&full(kind, new), &full(kind, old), &mut causes);
+            shown(&causes)
+        }
+        ("patch", [object, by]) => match patch::strategic(object.clone(), by, kind.schema) {
+            Ok(new) => changes(object, &new),
+            Err(e) => format!("{e}\n"),
+        },
+        _ => panic!("no verb {verb} with {} documents", documents.len()),
+    }
+}
+
+fn full(kind: &KindInfo, object: &Value) -> Value {
+    let mut object = object.clone();
+    decode::type_meta(kind, &mut object).unwrap();
+    (kind.default)(&mut object);
+    if kind.namespaced {
+        object["metadata"]["namespace"] = json!("default");
+    }
+    object
+}
+
+fn shown(causes: &Causes) -> String {
+    if causes.is_empty() {
+        return "valid\n".to_owned();
+    }
+    causes.iter().map(|c| format!("{}: {}\n", c.field, c.message)).collect()
+}
+
+fn changes(old: &Value, new: &Value) -> String {
+    let mut lines = Vec::new();
+    compare("", old, new, &mut lines);
+    lines.retain(|l| {
+        !["+ apiVersion", "+ kind", "+ metadata.namespace"].iter().any(|p| l.starts_with(p))
+    });
+    lines.sort_by(|a, b| a[2..].cmp(&b[2..]));
+    lines.iter().map(|l| format!("{l}\n")).collect()
+}
+
+fn compare(path: &str, old: &Value, new: &Value, lines: &mut Vec<String>) {
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            for (key, value) in b {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                match a.get(key) {
+                    Some(old) => compare(&path, old, value, lines),
+                    None => lines.push(format!("+ {path} = {value}")),
+                }
+            }
+            let gone = a.keys().filter(|k| !b.contains_key(*k));
+            lines.extend(
+                gone.map(
+                    |k| if path.is_empty() { format!("- {k}") } else { format!("- {path}.{k}") },
+                ),
+            );
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (i, (a, b)) in a.iter().zip(b).enumerate() {
+                compare(&format!("{path}[{i}]"), a, b, lines);
+            }
+        }
+        (a, b) if a != b => lines.push(format!("~ {path} = {b}")),
+        _ => {}
+    }
+}
