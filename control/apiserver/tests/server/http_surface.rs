@@ -62,6 +62,14 @@ async fn discovery_documents() {
     let core = fixture.admin("GET", "/api", &[("accept", AGGREGATED)], "").await.json();
     assert_eq!(core["items"][0]["metadata"], json!({}));
     assert_eq!(fixture.admin("GET", "/api", &[], "").await.json()["versions"], json!(["v1"]));
+    let resources = fixture.admin("GET", "/api/v1", &[], "").await.json()["resources"].clone();
+    let eviction =
+        resources.as_array().unwrap().iter().find(|r| r["name"] == "pods/eviction").unwrap();
+    // Without a group of its own kubectl drain deletes instead of evicting.
+    assert_eq!(
+        (eviction["group"].as_str(), eviction["version"].as_str()),
+        (Some("policy"), Some("v1"))
+    );
     assert_eq!(fixture.admin("GET", "/apis/apps", &[], "").await.json()["kind"], "APIGroup");
     assert_eq!(fixture.admin("GET", "/apis/nope/v1", &[], "").await.text(), "404 page not found\n");
     let index = fixture.admin("GET", "/openapi/v3", &[], "").await.json();
