@@ -193,6 +193,10 @@ impl Inner {
         let runtime = Embedded { inner: self };
         let guard = runtime.pod_lock(&pod);
         let _one_at_a_time = guard.lock().await;
+        // The pod may have been made anew while we waited; that one is not ours to remove.
+        if runtime.client(&pod).is_ok_and(|client| client.last_state().pid != state.pid) {
+            return;
+        }
         let said = crate::shim::log::since(&pod_run_dir(&runtime.inner.config.run_dir, &pod), 0);
         tracing::warn!(%pod, pid = state.pid, said, "the pod's shim died; removing what it left");
         if let Err(error) = runtime.forget(&pod).await {

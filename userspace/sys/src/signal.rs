@@ -46,13 +46,15 @@ impl SignalFd {
     }
 }
 
-/// Gives the process what a fresh program expects: nothing blocked, and SIGPIPE (which Rust ignores) back at its default.
+/// Gives the process what a fresh program expects: nothing blocked and nothing ignored (Rust ignores SIGPIPE, `nohup` SIGHUP).
 /// An ignored signal survives exec, so this belongs right before it.
 pub fn reset_for_exec() -> Result<()> {
     mask(libc::SIG_SETMASK, &set_of(&[]))?;
-    // SAFETY: SIG_DFL installs no code.
-    if unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) } == libc::SIG_ERR {
-        return Err(io::Error::last_os_error()).attempt(|| "reset SIGPIPE".to_owned());
+    for signal in (1..=31).filter(|s| ![libc::SIGKILL, libc::SIGSTOP].contains(s)) {
+        // SAFETY: SIG_DFL installs no code.
+        if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error()).attempt(|| format!("reset signal {signal}"));
+        }
     }
     Ok(())
 }

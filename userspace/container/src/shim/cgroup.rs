@@ -54,6 +54,21 @@ impl ContainerCgroups {
     }
 }
 
+/// The mounts that libcontainer makes below `/sys/fs/cgroup` in a container on a host with v1 controllers.
+pub(super) fn mounts_inside(config: &ShimConfig) -> Vec<String> {
+    if config.unified {
+        return Vec::new();
+    }
+    let mounts = beeline_sys::cgroup::mounts().unwrap_or_default();
+    let names =
+        mounts.v1.values().chain(&mounts.v2).filter_map(|mount| mount.file_name()?.to_str());
+    let mut paths: Vec<String> =
+        names.chain(["systemd"]).map(|name| format!("/sys/fs/cgroup/{name}")).collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
 /// Removes a cgroup and those below it. The files in a cgroup's directory go with it.
 pub(crate) fn remove_tree(dir: &Path) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {

@@ -96,6 +96,11 @@ impl Container {
             });
         }
         root.make_dir(cwd.as_ref()).map_err(|e| fail(format!("working directory {cwd}: {e}")))?;
+        for mount in spec.mounts.iter().filter(|m| m.host_path.is_dir()) {
+            // Made here, inside whatever links the image holds; libcontainer refuses a link to what is not there.
+            root.make_dir(mount.container_path.as_ref())
+                .map_err(|e| fail(format!("mount point {}: {e}", mount.container_path)))?;
+        }
         let termination_log = bundle.join("termination-log");
         std::fs::write(&termination_log, "")
             .map_err(|e| fail(format!("create termination log: {e}")))?;
@@ -110,6 +115,7 @@ impl Container {
                 .is_some()
                 .then_some(termination_log.as_path()),
             cgroups_path: &format!("{}/{}", config.limits_path, create.id.short()),
+            cgroup_mounts: &super::cgroup::mounts_inside(config),
             argv: &argv,
             env: &env,
             cwd,

@@ -99,6 +99,8 @@ pub(super) struct Context<'a> {
     pub(super) shm_dir: &'a Path,
     pub(super) termination_log: Option<&'a Path>,
     pub(super) cgroups_path: &'a str,
+    /// Where the v1 controllers are mounted in the container.
+    pub(super) cgroup_mounts: &'a [String],
     pub(super) argv: &'a [String],
     pub(super) env: &'a [(String, String)],
     pub(super) cwd: &'a str,
@@ -115,8 +117,13 @@ pub(super) fn document(
     let env: Vec<String> =
         context.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let Identity { uid, gid, groups, .. } = context.identity;
-    let (masked, read_only): (&[&str], &[&str]) =
-        if spec.privileged { (&[], &[]) } else { (&MASKED, &READ_ONLY) };
+    let masked: &[&str] = if spec.privileged { &[] } else { &MASKED };
+    let mut read_only: Vec<&str> = Vec::new();
+    if !spec.privileged {
+        read_only.extend(READ_ONLY);
+        // libcontainer leaves the mounts of v1 controllers writable whatever the option says.
+        read_only.extend(context.cgroup_mounts.iter().map(String::as_str));
+    }
     Ok(json!({
         "ociVersion": "1.0.2",
         "root": { "path": context.rootfs, "readonly": spec.read_only_root },
@@ -125,7 +132,10 @@ pub(super) fn document(
             "user": { "uid": uid, "gid": gid, "additionalGids": groups },
             "args": context.argv, "env": env, "cwd": context.cwd,
             // Inheritable and ambient stay empty (CVE-2022-24769): a program that is not root has none.
-            "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
+            "capabilities": {
+                "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
+                "inheritable": [], "ambient": [],
+            },
             "noNewPrivileges": spec.no_new_privileges,
             "oomScoreAdj": context.oom_score_adj,
         },
