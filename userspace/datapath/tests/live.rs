@@ -165,6 +165,42 @@ fn another_layout_is_replaced_without_pods_and_refused_with_them() {
 }
 
 #[test]
+fn a_link_that_vanished_while_nobody_watched_is_forgotten() {
+    let Some(mut world) = World::new("e5f6a7") else { return };
+    drop(world.start(|world, datapath| async move {
+        world.attach(&datapath).await;
+        datapath.reconcile(world.tables(1, &[8080])).await.unwrap();
+    }));
+    world.delete_link();
+    let running = world.start(|world, datapath| async move {
+        assert!(world.link_pins().iter().all(|name| !name.contains("_pod-")));
+        let plan = datapath.reconcile(world.tables(1, &[8080])).await.unwrap();
+        assert_eq!(plan.writes, 2, "the address loses its link, the namespace its owner");
+    });
+    drop(running);
+}
+
+#[test]
+fn ten_thousand_services_are_adopted_and_one_change_stays_small() {
+    let Some(mut world) = World::new("f6a7b8") else { return };
+    drop(world.start(|world, datapath| async move {
+        let first = datapath.reconcile(world.many(1, 10_000, 1)).await.unwrap();
+        assert_eq!(first.writes, 30_000, "frontend, slot and backend of each");
+        eprintln!("10,000 Services in force after {:?}", first.took);
+    }));
+    drop(world.start(|world, datapath| async move {
+        let again = datapath.reconcile(world.many(1, 10_000, 1)).await.unwrap();
+        assert_eq!(again.writes, 0);
+        let change = datapath.reconcile(world.many(2, 10_000, 2)).await.unwrap();
+        assert_eq!(change.writes, 5);
+        eprintln!("one endpoint among them after {:?}", change.took);
+        let held = datapath.services().await.unwrap();
+        assert_eq!(held.services.len(), 10_000);
+        assert_eq!(held.services[0].backends.len(), 2);
+    }));
+}
+
+#[test]
 fn a_process_without_privilege_is_told_so() {
     let config = beeline_datapath::Config::new("/sys/fs/bpf/x", "/proc", "000000", "n");
     let features = beeline_datapath::features(&config);

@@ -155,6 +155,10 @@ impl World {
         self.place.link_pins()
     }
 
+    pub fn delete_link(&self) {
+        self.place.host_net.ip("link del pod0").unwrap();
+    }
+
     pub fn set_layout(&self, version: u32) {
         let path = self.place.pin("maps").join(beeline_abi::maps::CONFIG);
         let map = Map::Array(MapData::from_pin(path).unwrap());
@@ -231,6 +235,50 @@ impl Place {
                 service: name.clone(),
                 ports: vec![port("http", Protocol::Tcp), port("dns", Protocol::Udp)],
                 backends: vec![backend],
+            }));
+        }
+        writer.apply_snapshot(Epoch(epoch), changes, true);
+        reader.snapshot()
+    }
+}
+
+impl Place {
+    /// Many Services with one backend each; the first has `backends`.
+    pub fn many(&self, epoch: u64, services: u16, backends: u8) -> Arc<Snapshot> {
+        let (mut writer, reader) = Tables::new();
+        let mut changes = Vec::new();
+        for number in 0..services {
+            let [high, low] = number.to_be_bytes();
+            let name = ObjectName::new("many", &format!("s{number}"));
+            let count = if number == 0 { backends } else { 1 };
+            let backend = |index: u8| Backend {
+                address: Ipv4Addr::new(10, 44 + index, high, low),
+                ready: true,
+                serving: true,
+                terminating: false,
+                node: None,
+                pod: None,
+            };
+            changes.push(Change::Slice(Slice {
+                name: name.clone(),
+                service: name.clone(),
+                ports: vec![SlicePort { name: "".into(), protocol: Protocol::Tcp, port: 80 }],
+                backends: (0..count).map(backend).collect(),
+            }));
+            changes.push(Change::Service(Service {
+                name,
+                service_type: ServiceType::ClusterIp,
+                cluster_ips: vec![Ipv4Addr::new(10, 43, high, low)],
+                ports: vec![ServicePort {
+                    name: "".into(),
+                    protocol: Protocol::Tcp,
+                    port: 80,
+                    node_port: None,
+                }],
+                affinity_timeout_s: None,
+                internal_policy: TrafficPolicy::Cluster,
+                external_policy: TrafficPolicy::Cluster,
+                publish_not_ready: false,
             }));
         }
         writer.apply_snapshot(Epoch(epoch), changes, true);
