@@ -28,7 +28,6 @@ pub(crate) async fn drained(
 ) {
     let mut was = Standing::Unknown;
     let epoch = loop {
-        // Marks the state as seen, so that `changed` below waits for a newer one.
         let snapshot = tables.snapshot();
         let standing = standing(&snapshot, pod);
         was = was.max(standing);
