@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
+use std::time::{Duration, Instant};
 
 use beeline_api::KindInfo;
 use beeline_store::{Key, Revision};
@@ -14,6 +15,11 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::object::{Object, WatchEvent};
 use crate::watch::Filter;
+
+/// History that is older than this may go, ...
+const HISTORY_AGE: Duration = Duration::from_secs(300);
+/// ... as far as there is more of it than this. Heartbeats alone would else fill it with nodes and leases.
+const HISTORY_BYTES: usize = 128 * 1024;
 
 /// Objects by store key.
 pub(crate) type Objects = OrdMap<Key, Arc<Object>>;
@@ -40,6 +46,8 @@ pub(crate) struct State {
     pub(crate) objects: Objects,
     history: VecDeque<Arc<Step>>,
     history_max: usize,
+    /// Encoded size of all objects in history.
+    history_bytes: usize,
     /// History is complete for changes after this revision.
     pub(crate) oldest: Revision,
     /// Revision of the newest change here.
@@ -53,6 +61,7 @@ pub(crate) struct Step {
     pub(crate) revision: Revision,
     pub(crate) new: Option<Arc<Object>>,
     pub(crate) previous: Option<Arc<Object>>,
+    at: Instant,
     gone: OnceLock<Option<Arc<Object>>>,
 }
 
@@ -68,7 +77,12 @@ impl Step {
         new: Option<Arc<Object>>,
         previous: Option<Arc<Object>>,
     ) -> Self {
-        Self { key, revision, new, previous, gone: OnceLock::new() }
+        Self { key, revision, new, previous, at: Instant::now(), gone: OnceLock::new() }
+    }
+
+    /// Encoded size of the version that only history may still hold.
+    fn bytes(&self) -> usize {
+        self.previous.as_ref().map_or(0, |o| o.json.len())
     }
 
     /// The last state with this step's revision, as `DELETED` shows it; made at most once for all watchers.
@@ -91,6 +105,7 @@ impl Bucket {
             objects,
             history: VecDeque::new(),
             history_max,
+            history_bytes: 0,
             oldest: at,
             newest: Revision(0),
             watchers: Vec::new(),
@@ -172,11 +187,18 @@ fn deliver(watcher: &Watcher, step: &Step) -> bool {
 
 impl State {
     fn remember(&mut self, step: Arc<Step>) {
+        let now = step.at;
+        self.history_bytes += step.bytes();
         self.history.push_back(step);
-        if self.history.len() > self.history_max
-            && let Some(lost) = self.history.pop_front()
-        {
-            self.oldest = lost.revision;
+        while let Some(first) = self.history.front() {
+            let stale =
+                now.duration_since(first.at) > HISTORY_AGE && self.history_bytes > HISTORY_BYTES;
+            if self.history.len() <= self.history_max && !stale {
+                break;
+            }
+            self.history_bytes -= first.bytes();
+            self.oldest = first.revision;
+            self.history.pop_front();
         }
     }
 
@@ -210,6 +232,7 @@ impl State {
     /// History has a hole: nobody may continue across it.
     pub(crate) fn forget(&mut self, at: Revision) {
         self.history.clear();
+        self.history_bytes = 0;
         self.oldest = at;
         self.watchers.clear();
     }

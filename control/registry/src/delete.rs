@@ -89,8 +89,7 @@ fn marked(registry: &Registry, target: &Target, o: &DeleteOptions, old: &Value) 
     let current = old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
     if !begun || grace < current {
         let now = registry.now();
-        let at = k8s_openapi::jiff::Timestamp::from_second(now.as_second().saturating_add(grace))
-            .unwrap_or(now);
+        let at = time::Timestamp::from_second(now.as_second().saturating_add(grace)).unwrap_or(now);
         new["metadata"]["deletionTimestamp"] = Value::from(time::format(at));
         new["metadata"]["deletionGracePeriodSeconds"] = Value::from(grace);
     }
