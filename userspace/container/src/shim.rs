@@ -61,21 +61,20 @@ pub fn shim_main(args: &[OsString]) -> ExitCode {
 /// Everything before the loop. `None` in the parent, whose child goes on.
 fn begin(pod_dir: &Path) -> Result<Option<server::Server>, String> {
     process::close_inherited().map_err(text)?;
-    // The agent is not our parent for long: it must be free to end without taking us along.
-    if let Forked::Parent(_) = process::fork().map_err(text)? {
-        return Ok(None);
-    }
-    process::new_session().map_err(text)?;
     let bytes = std::fs::read(pod_dir.join("config"))
         .map_err(|e| format!("read {}/config: {e}", pod_dir.display()))?;
     let config: ShimConfig = postcard::from_bytes(&bytes)
         .map_err(|e| format!("read {}/config: {e}", pod_dir.display()))?;
+    // The agent is not our parent for long: it must be free to end without taking us along.
+    if let Forked::Parent(_) = cgroup::fork_into(&config)? {
+        return Ok(None);
+    }
+    process::new_session().map_err(text)?;
     log::install(pod_dir)?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     protect_from_oom();
     rustix::thread::set_name(c"beeline-shim").map_err(|e| e.to_string())?;
     process::become_subreaper().map_err(text)?;
-    cgroup::join(&config)?;
     namespaces(&config)?;
     let signals = SignalFd::open(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
         .map_err(text)?;

@@ -4,14 +4,26 @@
 
 use std::path::{Path, PathBuf};
 
+use beeline_sys::process::{self, Forked};
+
 use super::protocol::ShimConfig;
 
-/// Moves this process into the pod's cgroup.
-pub(super) fn join(config: &ShimConfig) -> Result<(), String> {
+/// Forks; the child is in the pod's cgroup.
+pub(super) fn fork_into(config: &ShimConfig) -> Result<Forked, String> {
     let dir = if config.unified { config.cgroup.join("shim") } else { config.cgroup.clone() };
-    std::fs::create_dir_all(&dir).map_err(|e| format!("create cgroup {}: {e}", dir.display()))?;
-    std::fs::write(dir.join("cgroup.procs"), "0")
-        .map_err(|e| format!("join cgroup {}: {e}", dir.display()))
+    let name = dir.display();
+    std::fs::create_dir_all(&dir).map_err(|e| format!("create cgroup {name}: {e}"))?;
+    let handle = std::fs::File::open(&dir).map_err(|e| format!("open cgroup {name}: {e}"))?;
+    if let Ok(forked) = process::fork_into(&handle.into()) {
+        return Ok(forked);
+    }
+    // Before Linux 5.7, or where a sandbox around us forbids clone3: the slow way.
+    let forked = process::fork().map_err(|e| e.to_string())?;
+    if forked == Forked::Child {
+        std::fs::write(dir.join("cgroup.procs"), "0")
+            .map_err(|e| format!("join cgroup {name}: {e}"))?;
+    }
+    Ok(forked)
 }
 
 /// The directories of one container in every hierarchy.
