@@ -73,7 +73,7 @@ impl Feed {
     /// Start following the registry. The client's identity is the feed's own: it checks itself what nodes may do.
     pub fn start(client: Client, config: Config, tasks: &Tasks) -> Self {
         let connections = Connections::default();
-        let projector = Projector::start(client.clone(), connections.clone(), tasks);
+        let projector = Projector::start(&client, connections.clone(), tasks);
         let inner = Inner {
             config,
             client,

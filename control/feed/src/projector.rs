@@ -42,7 +42,7 @@ pub(crate) struct Projector {
 
 impl Projector {
     /// Start following the registry.
-    pub(crate) fn start(client: Client, connections: Connections, tasks: &Tasks) -> Self {
+    pub(crate) fn start(client: &Client, connections: Connections, tasks: &Tasks) -> Self {
         let (inputs, receiver) = mpsc::channel(EVENTS_PER_BATCH_MAX);
         for kind in World::kinds() {
             let follow = follow(client.clone(), kind, inputs.clone());

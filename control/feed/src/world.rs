@@ -193,12 +193,11 @@ impl World {
             self.identities.release(known);
         }
         match number.and_then(|number| convert::endpoint(pod, number)) {
-            Some(endpoint) => {
-                if self.endpoints.get(key) != Some(&endpoint) {
-                    self.endpoints.insert(key.clone(), endpoint.clone());
-                    changes.push((Audience::All, Kind::Endpoint(endpoint)));
-                }
+            Some(endpoint) if self.endpoints.get(key) != Some(&endpoint) => {
+                self.endpoints.insert(key.clone(), endpoint.clone());
+                changes.push((Audience::All, Kind::Endpoint(endpoint)));
             }
+            Some(_) => {}
             None if self.endpoints.remove(key).is_some() => {
                 changes.push((Audience::All, Kind::EndpointGone(convert::name(key))));
             }
