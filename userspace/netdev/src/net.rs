@@ -130,7 +130,8 @@ impl Net {
         work("create a pod link", move || plan.create()).await
     }
 
-    /// Find the link of a pod again after a restart, and repair the host's half of it. `None`: there is no such link.
+    /// Find the link of a pod again after a restart, and repair it. `None`: there is no link with its other end in the
+    /// namespace of `netns_pid`; one that leads elsewhere is replaced by [`Net::create_pod_link`].
     pub async fn adopt_pod_link(
         &self,
         instance: &str,

@@ -83,6 +83,8 @@ pub(crate) struct Driver {
     tasks: Tasks,
     inputs: mpsc::Sender<Input>,
     view: watch::Sender<Option<PodStatus>>,
+    /// The dataplane has an endpoint of this Pod.
+    attached: bool,
     last: Moment,
 }
 
@@ -116,6 +118,7 @@ impl Driver {
             tasks: tasks.child(),
             inputs,
             view: watch::Sender::new(None),
+            attached: false,
             last: now,
             context,
         };
@@ -169,6 +172,7 @@ impl Driver {
         let state = std::mem::replace(&mut self.state, placeholder);
         let (state, actions) = lifecycle::step(state, event, self.last);
         self.state = state;
+        self.attached |= self.state.address().is_some();
         self.report().await;
         self.update_probes();
         for action in actions {

@@ -91,3 +91,82 @@ impl NetPort for NodeNetwork {
 fn text(error: impl std::fmt::Display) -> PortError {
     PortError(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    struct Sandbox(Child);
+
+    impl Sandbox {
+        fn start() -> Self {
+            let sandbox =
+                Self(Command::new("unshare").args(["--net", "sleep", "60"]).spawn().unwrap());
+            let own = std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+            let path = beeline_sys::netns::path_of_pid(sandbox.0.id());
+            for _ in 0..5000 {
+                if std::fs::read_link(&path).unwrap() != own {
+                    return sandbox;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            panic!("unshare did not unshare");
+        }
+    }
+
+    impl Drop for Sandbox {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    async fn restarts() {
+        let range: Ipv4Net = "10.42.3.0/24".parse().unwrap();
+        let start = || NodeNetwork::start(Net::new(), "a1b2c3", range);
+        let (one, two) = (Sandbox::start(), Sandbox::start());
+        let network = start().await.unwrap();
+        assert_eq!(network.node_address(), Ipv4Addr::new(10, 42, 3, 1));
+        let first = network.connect("u1", one.0.id()).await.unwrap();
+        let second = network.connect("u2", two.0.id()).await.unwrap();
+        assert_eq!(first.address, Ipv4Addr::new(10, 42, 3, 2));
+        assert_ne!(first.netns_cookie, second.netns_cookie);
+        assert_eq!(network.connect("u1", one.0.id()).await.unwrap(), first, "again is the same");
+
+        let network = start().await.unwrap();
+        assert_eq!(network.connect("u2", two.0.id()).await.unwrap(), second, "the routes remember");
+        network.retain(&["u2"]).await.unwrap();
+        let third = Sandbox::start();
+        let other = network.connect("u3", third.0.id()).await.unwrap();
+        assert_eq!(
+            other.address,
+            Ipv4Addr::new(10, 42, 3, 4),
+            "an address rests before it is used again"
+        );
+
+        // The sandbox died and was made again: the link of the dead one must not be taken for its own.
+        let again = Sandbox::start();
+        let moved = network.connect("u2", again.0.id()).await.unwrap();
+        assert_eq!(moved.address, second.address);
+        assert_ne!(moved.link.host_ifindex, second.link.host_ifindex);
+        network.disconnect("u2").await.unwrap();
+        network.disconnect("u2").await.unwrap();
+    }
+
+    #[test]
+    fn addresses_outlive_the_agent() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIP addresses_outlive_the_agent: network namespaces need root");
+            return;
+        }
+        let thread = std::thread::spawn(|| {
+            beeline_sys::process::unshare(beeline_sys::process::Unshare::NET).unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(restarts());
+        });
+        thread.join().unwrap();
+    }
+}

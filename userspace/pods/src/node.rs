@@ -308,9 +308,8 @@ async fn report(machine: Machine, data_dir: PathBuf, ports: Ports) {
             let status = machine.status(facts.0, &facts.1, before.as_ref(), ports.clock.now());
             ports.reporter.node_status(status.clone()).await;
             (before, last, due) = (Some(status), Some(facts), now + STATUS_AT_LATEST);
-        } else {
-            ports.reporter.heartbeat().await;
         }
+        ports.reporter.heartbeat().await;
         tokio::time::sleep(HEARTBEAT).await;
     }
 }

@@ -186,7 +186,12 @@ fn prior_container(status: &ContainerStatus) -> PriorContainer {
         }),
         (None, None) => None,
     };
-    PriorContainer { restarts: u32::try_from(status.restart_count).unwrap_or(0), ran }
+    PriorContainer {
+        restarts: u32::try_from(status.restart_count).unwrap_or(0),
+        ready: status.ready,
+        started: status.started.unwrap_or(false),
+        ran,
+    }
 }
 
 fn system_time(time: &Time) -> SystemTime {

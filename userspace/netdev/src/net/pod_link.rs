@@ -83,6 +83,11 @@ impl Plan {
         if find(&wire, &self.name)?.is_none() {
             return Ok(None);
         }
+        // The kernel takes a while to remove the link of a sandbox that died: what is found here may be that one.
+        match self.pod_end() {
+            Err(NetError::NoLink { .. }) => return Ok(None),
+            other => other?,
+        }
         let host_ifindex = self.host_end(&wire)?;
         Ok(Some(self.link(host_ifindex)))
     }

@@ -158,6 +158,8 @@ fn a_link_is_found_again_repaired_and_replaced() {
         );
 
         let second = Pod::start();
+        let stale = net.adopt_pod_link(INSTANCE, UID, second.pid(), at).await.unwrap();
+        assert_eq!(stale, None, "it leads to the first pod");
         let replaced = net.create_pod_link(INSTANCE, UID, second.pid(), at).await.unwrap();
         assert_eq!(replaced.name, link.name);
         assert_ne!(replaced.host_ifindex, link.host_ifindex);

@@ -26,7 +26,10 @@ impl Driver {
     pub(super) async fn perform(&mut self, action: Action) {
         match action {
             Action::PrepareVolumes => self.operations.push(self.prepare_volumes()),
-            Action::CreateSandbox => self.operations.push(self.create_sandbox()),
+            Action::CreateSandbox => {
+                let operation = self.create_sandbox();
+                self.operations.push(operation);
+            }
             Action::Connect { pid } => self.operations.push(self.connect(pid)),
             Action::ResolveImage { slot } => {
                 let image =
@@ -37,7 +40,7 @@ impl Driver {
             }
             Action::Create { slot, attempt } => self.operations.push(self.create(slot, attempt)),
             Action::Start { slot, attempt, id } => {
-                self.operations.push(self.start(slot, attempt, id))
+                self.operations.push(self.start(slot, attempt, id));
             }
             Action::Signal { slot, id, how } => self.operations.push(self.signal(slot, id, how)),
             Action::Remove { id } => {
@@ -81,11 +84,19 @@ impl Driver {
         })
     }
 
-    fn create_sandbox(&self) -> Operation {
+    fn create_sandbox(&mut self) -> Operation {
         let (context, uid) = self.shared();
         let address = self.state.wanted.host_network.then_some(context.config.host_ip);
         let spec = specs::sandbox(&self.pod, uid, &context.config.dns, address);
+        // The link of a sandbox that died is gone; what the dataplane has of it must not outlive it.
+        let stale = std::mem::take(&mut self.attached);
         Box::pin(async move {
+            if stale
+                && let Err(error) =
+                    context.ports.datapath.detach_endpoint(spec.pod_uid.as_str()).await
+            {
+                tracing::warn!(pod = %spec.pod_uid, %error, "the endpoint of a dead sandbox stays until it is replaced");
+            }
             done(match context.ports.runtime.create_sandbox(&spec).await {
                 Ok(sandbox) => Event::SandboxReady { pid: sandbox.pid },
                 Err(error) => Event::SandboxFailed(sentence(&error)),

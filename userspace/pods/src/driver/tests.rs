@@ -28,8 +28,15 @@ impl World {
     async fn new() -> Self {
         let (writer, reader) = Tables::new();
         let dir = tempfile::tempdir().unwrap();
-        let mut world =
-            Self { node: Node::new(), writer, reader, tasks: Tasks::new(), pods: None, dir, epoch: 0 };
+        let mut world = Self {
+            node: Node::new(),
+            writer,
+            reader,
+            tasks: Tasks::new(),
+            pods: None,
+            dir,
+            epoch: 0,
+        };
         world.start().await;
         world.writer.apply_snapshot(Epoch(0), Vec::new(), true);
         world
@@ -47,7 +54,8 @@ impl World {
                 node_resolv_conf: String::new(),
             },
         };
-        let pods = Pods::start(config, self.node.ports(), self.reader.clone(), &self.tasks).await.unwrap();
+        let pods =
+            Pods::start(config, self.node.ports(), self.reader.clone(), &self.tasks).await.unwrap();
         self.pods = Some(pods);
     }
 
@@ -63,7 +71,8 @@ impl World {
     }
 
     fn pod(&mut self, name: &str, uid: &str, spec: &Value, deleted: bool) {
-        let mut pod = json!({"metadata": {"name": name, "namespace": "shop", "uid": uid}, "spec": spec});
+        let mut pod =
+            json!({"metadata": {"name": name, "namespace": "shop", "uid": uid}, "spec": spec});
         if deleted {
             pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
             pod["metadata"]["deletionGracePeriodSeconds"] = 30.into();
@@ -160,7 +169,8 @@ async fn a_crash_loop_keeps_upstreams_time() {
     assert_eq!(starts, [0, 0, 10, 30, 70, 150]);
     assert_eq!(world.waiting("u1").as_deref(), Some("CrashLoopBackOff"));
     assert_eq!(world.phase("u1"), "Running");
-    let backed_off = world.node.state().events.iter().filter(|line| line.starts_with("Warning BackOff")).count();
+    let backed_off =
+        world.node.state().events.iter().filter(|line| line.starts_with("Warning BackOff")).count();
     assert_eq!(backed_off, 5);
 }
 
@@ -223,7 +233,8 @@ async fn an_agent_that_comes_back_adopts_and_removes_only_once_it_knows() {
     world.writer.apply_snapshot(Epoch(100), intents, true);
     settle().await;
     let asked = world.node.asked();
-    for line in ["detach u2", "remove u2", "disconnect u2", "retain u1 u3", "create c.1", "start c"] {
+    for line in ["detach u2", "remove u2", "disconnect u2", "retain u1 u3", "create c.1", "start c"]
+    {
         assert!(asked.contains(&line.to_owned()), "{line}: {asked:?}");
     }
     assert!(!asked.contains(&"remove u1".to_owned()) && !asked.contains(&"create c.0".to_owned()));
@@ -239,7 +250,7 @@ async fn a_sandbox_that_dies_is_made_again() {
     world.node.asked();
     world.node.sandbox_dies("u1");
     settle().await;
-    let again = ["sandbox u1", "connect u1", "attach u1", "create c.1", "start c"];
+    let again = ["detach u1", "sandbox u1", "connect u1", "attach u1", "create c.1", "start c"];
     assert_eq!(world.node.asked(), again);
     let status = world.node.status("u1").unwrap();
     assert_eq!(status.pod_ip.as_deref(), Some("10.42.0.3"));
@@ -280,7 +291,10 @@ async fn the_wait_for_services_is_bounded_and_stubborn_containers_are_killed() {
         sleep(Duration::from_millis(10)).await;
         assert!(begun.elapsed() < Duration::from_secs(60));
     }
-    assert_eq!(world.node.asked(), ["kill c 3", "kill c 9", "detach u1", "remove u1", "disconnect u1"]);
+    assert_eq!(
+        world.node.asked(),
+        ["kill c 3", "kill c 9", "detach u1", "remove u1", "disconnect u1"]
+    );
     assert_eq!(begun.elapsed().as_secs(), 30);
 }
 
@@ -312,9 +326,15 @@ async fn configuration_that_arrives_late_is_waited_for() {
     world.pod("web", "u1", &spec, false);
     settle().await;
     let told = world.node.state().events.first().cloned().unwrap_or_default();
-    assert_eq!(told, "Warning FailedMount: MountVolume.SetUp failed for volume \"v\" : configmap \"late\" not found");
+    assert_eq!(
+        told,
+        "Warning FailedMount: MountVolume.SetUp failed for volume \"v\" : configmap \"late\" not found"
+    );
     assert_eq!(world.phase("u1"), "Pending");
-    let key = beeline_tables::ObjectKey { kind: "ConfigMap".into(), name: ObjectName::new("shop", "late") };
+    let key = beeline_tables::ObjectKey {
+        kind: "ConfigMap".into(),
+        name: ObjectName::new("shop", "late"),
+    };
     let json = Arc::new(json!({"data": {"a": "1"}}));
     world.apply(Change::Object(beeline_tables::Referenced { key, revision: 1, json }));
     settle().await;

@@ -47,6 +47,10 @@ pub struct Prior {
 pub struct PriorContainer {
     /// How often it was started again.
     pub restarts: u32,
+    /// It was ready: it stays so until a probe says otherwise, or traffic would stop because an agent came back.
+    pub ready: bool,
+    /// It had passed its startup probe.
+    pub started: bool,
     /// It ran, or it ended: how.
     pub ran: Option<PriorRun>,
 }
@@ -107,9 +111,10 @@ fn adopt_found(state: &mut State, found: Found, prior: &Prior, now: Moment) {
     };
     let mains_begun = begun(Role::Main);
     for (wanted, slot) in state.wanted.containers.iter().zip(&mut state.slots) {
-        let restarts = prior.containers.get(&*wanted.name).map_or(0, |prior| prior.restarts);
+        let known = prior.containers.get(&*wanted.name);
+        let restarts = known.map_or(0, |known| known.restarts);
         match newest.remove(&*wanted.name) {
-            Some(container) => adopt_container(slot, wanted, container, now),
+            Some(container) => adopt_container(slot, wanted, container, known, now),
             // Its record was removed, but it must have ended well: others came after it.
             None if wanted.role == Role::Init && mains_begun => {
                 slot.attempt = restarts;
@@ -124,8 +129,10 @@ fn adopt_container(
     slot: &mut Slot,
     wanted: &WantedContainer,
     container: FoundContainer,
+    known: Option<&PriorContainer>,
     now: Moment,
 ) {
+    let before = known.filter(|known| known.restarts == container.attempt);
     slot.attempt = container.attempt;
     slot.image = Image::Present { id: container.image_id };
     slot.run = match container.state {
@@ -134,8 +141,8 @@ fn adopt_container(
         ContainerState::Running { started_at, .. } => Run::Running {
             id: container.id,
             at: started_at,
-            started: !wanted.startup_probe,
-            ready: !wanted.readiness_probe,
+            started: !wanted.startup_probe || before.is_some_and(|before| before.started),
+            ready: !wanted.readiness_probe || before.is_some_and(|before| before.ready),
             signalled: None,
             kill_at: None,
         },

@@ -21,7 +21,7 @@ pub(super) fn advance(state: &mut State, now: Moment, actions: &mut Vec<Action>)
     match state.volumes {
         Volumes::Todo => prepare(state, None, actions),
         Volumes::Failed { retry_at, delay } if retry_at <= now.mono => {
-            prepare(state, Some(delay), actions)
+            prepare(state, Some(delay), actions);
         }
         Volumes::Preparing { .. } | Volumes::Failed { .. } => {}
         Volumes::Ready => with_sandbox(state, now, actions),

@@ -1,13 +1,14 @@
 //! A Pod is walked through its life; each test reads as the transcript of one.
 
+mod adoption;
+
 use std::{fmt::Write as _, net::Ipv4Addr, time::UNIX_EPOCH};
 
-use beeline_container::runtime::{ContainerState as Found_, Exit, PodUid};
+use beeline_container::runtime::PodUid;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::wanted;
 
 struct Walk {
     state: State,
@@ -503,76 +504,4 @@ fn a_new_image_replaces_the_container_without_waiting() {
         ["Killing: Container c definition changed, will be restarted", "Stop 0"]
     );
     assert_eq!(walk.exit(0, 0), ["Remove", "ResolveImage 0"]);
-}
-
-fn adopted(policy: &str, state: Found_, prior: &Prior) -> (Walk, Vec<String>) {
-    let mut walk = Walk::new(simple(policy));
-    let container = FoundContainer {
-        name: "c".into(),
-        attempt: 3,
-        id: id("c", 3),
-        image_id: "sha256:a".into(),
-        state,
-    };
-    let found = Found { pid: 9, containers: vec![container] };
-    let (state, actions) = adopt(Arc::clone(&walk.state.wanted), Some(found), prior, walk.now);
-    walk.state = state;
-    (walk, actions.iter().map(describe).collect())
-}
-
-#[test]
-fn what_still_runs_is_adopted_untouched() {
-    let running = Found_::Running { pid: 11, started_at: UNIX_EPOCH };
-    let (mut walk, actions) = adopted("Always", running, &Prior::default());
-    assert_eq!(actions, ["Connect 9"]);
-    assert_eq!(walk.step(Event::Tick), ["PrepareVolumes"]);
-    walk.step(Event::VolumesReady);
-    assert_eq!(walk.step(Event::Connected { address: ADDRESS }), [""; 0]);
-    assert!(walk.state.slots[0].is_ready());
-    assert_eq!(walk.state.slots[0].attempt, 3);
-    assert_eq!(walk.exit(0, 1), ["Remove", "ResolveImage 0"]);
-}
-
-#[test]
-fn what_ended_while_nobody_looked_is_restarted_or_over() {
-    let exit = Exit {
-        code: 0,
-        signal: None,
-        oom: false,
-        started_at: Some(UNIX_EPOCH),
-        finished_at: UNIX_EPOCH,
-        message: None,
-    };
-    let (mut walk, _) = adopted("Never", Found_::Exited(exit.clone()), &Prior::default());
-    assert_eq!(walk.step(Event::Connected { address: ADDRESS }), ["TearDown"]);
-    let (mut walk, _) = adopted("Always", Found_::Exited(exit), &Prior::default());
-    walk.step(Event::Connected { address: ADDRESS });
-    assert_eq!(walk.step(Event::VolumesReady), ["Remove", "ResolveImage 0"]);
-    assert_eq!(walk.state.slots[0].attempt, 4);
-}
-
-#[test]
-fn a_node_that_was_rebooted_knows_from_the_status() {
-    let mut pod = pod(simple("Always"));
-    let status = json!({"phase": "Running", "startTime": "2026-01-01T00:00:00Z", "containerStatuses": [{
-        "name": "c", "image": "web:1", "imageID": "", "ready": true, "restartCount": 2,
-        "state": {"running": {"startedAt": "2026-01-01T00:00:05Z"}}}]});
-    pod.status = Some(serde_json::from_value(status).unwrap());
-    let prior = wanted::prior(&pod);
-    let mut walk = Walk::new(simple("Always"));
-    walk.state = adopt(Arc::clone(&walk.state.wanted), None, &prior, walk.now).0;
-    assert_eq!(walk.up_to_sandbox(), ["ResolveImage 0"]);
-    assert_eq!(walk.state.slots[0].attempt, 3);
-    assert_eq!(walk.state.slots[0].last.as_ref().unwrap().reason, "ContainerStatusUnknown");
-
-    let mut walk = Walk::new(simple("Never"));
-    walk.state = adopt(Arc::clone(&walk.state.wanted), None, &prior, walk.now).0;
-    assert_eq!(walk.step(Event::Tick), ["TearDown"], "it cannot be started again");
-
-    pod.status.as_mut().unwrap().phase = Some("Succeeded".into());
-    let mut walk = Walk::new(simple("Never"));
-    walk.state = adopt(Arc::clone(&walk.state.wanted), None, &wanted::prior(&pod), walk.now).0;
-    assert_eq!(walk.state.stage, Stage::Over { restored: true });
-    assert_eq!(walk.step(Event::Tick), [""; 0]);
-    assert_eq!(walk.step(delete(30)), ["ReportGone"]);
 }

@@ -113,11 +113,22 @@ fn a_running_pod_has_an_address_and_is_ready_when_its_containers_are() {
     assert_eq!(json["containerStatuses"][0]["imageID"], "sha256:a");
     let time = |kind: &str, status: &PodStatus| {
         let all = status.conditions.as_ref().unwrap();
-        all.iter().find(|one| one.type_ == kind).unwrap().last_transition_time.clone().unwrap().0.as_second()
+        all.iter()
+            .find(|one| one.type_ == kind)
+            .unwrap()
+            .last_transition_time
+            .clone()
+            .unwrap()
+            .0
+            .as_second()
     };
     assert_eq!(time("Ready", &status) - time("Ready", &before), 60, "it changed now");
     assert_eq!(time("Initialized", &status), time("Initialized", &before), "it did not");
-    assert_eq!(pod_status(&state, &pod("Always"), Some(&status), facts), status, "nothing new to tell");
+    assert_eq!(
+        pod_status(&state, &pod("Always"), Some(&status), facts),
+        status,
+        "nothing new to tell"
+    );
 }
 
 #[test]
@@ -146,7 +157,11 @@ fn a_crash_loop_reads_as_upstreams() {
 fn waiting_for_an_image_has_three_words() {
     let mut state = state("Always");
     state.sandbox = Sandbox::Ready { pid: 9, address: Ipv4Addr::new(10, 42, 0, 7) };
-    let missing = |backing_off| Image::Missing { at: Instant::now(), delay: Duration::from_secs(10), backing_off };
+    let missing = |backing_off| Image::Missing {
+        at: Instant::now(),
+        delay: Duration::from_secs(10),
+        backing_off,
+    };
     let waiting = |state: &State| {
         let json = json_of(&shown(state, "Always", None));
         json["containerStatuses"][0]["state"]["waiting"].clone()
@@ -157,7 +172,10 @@ fn waiting_for_an_image_has_three_words() {
     state.slots[0].image = missing(true);
     assert_eq!(waiting(&state)["reason"], "ImagePullBackOff");
     let message = waiting(&state)["message"].as_str().unwrap().to_owned();
-    assert!(message.starts_with("Back-off pulling image \"web:1\"") && message.contains("beeline image import"));
+    assert!(
+        message.starts_with("Back-off pulling image \"web:1\"")
+            && message.contains("beeline image import")
+    );
     Arc::make_mut(&mut state.wanted).containers[0].pull = PullPolicy::Never;
     assert_eq!(waiting(&state)["reason"], "ErrImageNeverPull");
 }
@@ -207,7 +225,9 @@ fn init_containers_hold_the_others_back() {
     assert_eq!(json["qosClass"], "Burstable", "the init container asks for nothing");
     assert_eq!(json["containerStatuses"][0]["state"]["waiting"]["reason"], "PodInitializing");
     assert!(json["initContainerStatuses"][0]["state"].get("running").is_some());
-    assert!(conditions(&status).contains(&"Initialized=False(ContainersNotInitialized)".to_owned()));
+    assert!(
+        conditions(&status).contains(&"Initialized=False(ContainersNotInitialized)".to_owned())
+    );
 }
 
 #[test]
@@ -222,7 +242,10 @@ fn readiness_gates_and_what_others_say_are_kept() {
     let status = pod_status(&state, &gated, None, facts);
     assert!(conditions(&status).contains(&"Ready=False(ReadinessGatesNotReady)".to_owned()));
     gated.status = Some(
-        serde_json::from_value(json!({"conditions": [{"type": "example.com/lb", "status": "True"}]})).unwrap(),
+        serde_json::from_value(
+            json!({"conditions": [{"type": "example.com/lb", "status": "True"}]}),
+        )
+        .unwrap(),
     );
     let status = pod_status(&state, &gated, None, facts);
     assert!(conditions(&status).contains(&"Ready=True".to_owned()));

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use beeline_container::{
     logs::{LogOptions, LogReader},
     runtime::{
-        ContainerId, ContainerSpec, ContainerState, ContainerStatus, Exit, LogTarget, PodUid, Result, Runtime,
-        RuntimeError, RuntimeEvent, Sandbox, SandboxSpec, SandboxStatus,
+        ContainerId, ContainerSpec, ContainerState, ContainerStatus, Exit, LogTarget, PodUid,
+        Result, Runtime, RuntimeError, RuntimeEvent, Sandbox, SandboxSpec, SandboxStatus,
     },
 };
 use beeline_kit::Clock;
@@ -123,8 +123,14 @@ impl Node {
         };
         let container = sandbox.containers.iter_mut().find(running)?;
         let ContainerState::Running { started_at, .. } = container.state else { return None };
-        let exit =
-            Exit { code, signal: None, oom: false, started_at: Some(started_at), finished_at: at, message: None };
+        let exit = Exit {
+            code,
+            signal: None,
+            oom: false,
+            started_at: Some(started_at),
+            finished_at: at,
+            message: None,
+        };
         container.state = ContainerState::Exited(exit.clone());
         Some((uid, container.id.clone(), exit))
     }
@@ -208,7 +214,12 @@ impl Runtime for Node {
         Ok(())
     }
 
-    async fn kill_container(&self, pod: &PodUid, container: &ContainerId, signal: i32) -> Result<()> {
+    async fn kill_container(
+        &self,
+        pod: &PodUid,
+        container: &ContainerId,
+        signal: i32,
+    ) -> Result<()> {
         let name = {
             let state = self.state();
             let sandbox = state.sandboxes.get(pod).ok_or_else(|| missing(pod))?;
@@ -266,7 +277,11 @@ impl Images for Node {
 
 #[async_trait]
 impl NetPort for Node {
-    async fn connect(&self, pod_uid: &str, netns_pid: u32) -> std::result::Result<Connected, PortError> {
+    async fn connect(
+        &self,
+        pod_uid: &str,
+        netns_pid: u32,
+    ) -> std::result::Result<Connected, PortError> {
         self.write(format!("connect {pod_uid}"));
         let last = u8::try_from(netns_pid + 1).unwrap();
         Ok(Connected {
