@@ -5,7 +5,8 @@
 //! devices, and archives beyond [`Limits`]. Nothing is kept of an archive that fails.
 //!
 //! On disk: `blobs/sha256/<hex>` (configurations and layers as they came), `layers/<32 hex of the diff id>/` (unpacked),
-//! `index.json` (which image has which references), `tmp/` (emptied at every open).
+//! `index.json` (which image has which references), `tmp/`, `lock`. One process at a
+//! time changes a store: a second one may look, and does not see later changes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -135,6 +136,8 @@ pub struct ImageStore {
     limits: Limits,
     state: Mutex<State>,
     importing: Mutex<()>,
+    /// Held as long as the store is open, so that nobody takes our temporary files for old ones.
+    _lock: std::fs::File,
 }
 
 #[derive(Debug, Default)]
@@ -160,8 +163,9 @@ impl ImageStore {
 
     /// Like [`Self::open`], with other limits.
     pub fn open_with(dir: &Path, limits: Limits) -> Result<Self> {
-        let temporary = dir.join("tmp");
-        remove_dir(&temporary)?;
+        std::fs::create_dir_all(dir)
+            .map_err(|e| ImageError::io(format!("create {}", dir.display()), e))?;
+        let lock = lock(dir)?;
         for part in ["tmp", "layers", "blobs/sha256"] {
             let path = dir.join(part);
             std::fs::create_dir_all(&path)
@@ -172,7 +176,7 @@ impl ImageStore {
             .canonicalize()
             .map_err(|e| ImageError::io(format!("resolve {}", dir.display()), e))?;
         let state = Mutex::new(State { images, pins: BTreeMap::new() });
-        Ok(Self { root, limits, state, importing: Mutex::new(()) })
+        Ok(Self { root, limits, state, importing: Mutex::new(()), _lock: lock })
     }
 
     /// Imports every image of an archive and returns them. `progress` is told about each step.
@@ -269,7 +273,7 @@ impl ImageStore {
     }
 
     fn temporary(&self, name: &str) -> PathBuf {
-        self.root.join("tmp").join(name)
+        self.root.join("tmp").join(format!("{name}.{}", std::process::id()))
     }
 
     /// Records images; a reference that another image had moves to the new one.
@@ -319,6 +323,24 @@ impl ImageStore {
         }
         Ok(())
     }
+}
+
+/// Marks the store as open. Whoever is alone with it first removes what an interrupted import left.
+fn lock(dir: &Path) -> Result<std::fs::File> {
+    use rustix::fs::{FlockOperation, flock};
+    let path = dir.join("lock");
+    let fail = |e: io::Error| ImageError::io(format!("lock {}", path.display()), e);
+    let file = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(fail)?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        remove_dir(&dir.join("tmp"))?;
+    }
+    flock(&file, FlockOperation::LockShared).map_err(|e| fail(e.into()))?;
+    Ok(file)
 }
 
 fn read_index(path: &Path) -> Result<BTreeMap<String, Image>> {
