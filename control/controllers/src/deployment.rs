@@ -119,16 +119,7 @@ impl<'a> Rollout<'a> {
                     && objects::name(&set.metadata) == name
             })
         });
-        Self {
-            deployment,
-            new,
-            old: sets,
-            hash,
-            taken,
-            created: None,
-            now,
-            writes: Vec::new(),
-        }
+        Self { deployment, new, old: sets, hash, taken, created: None, now, writes: Vec::new() }
     }
 
     /// Take ReplicaSets that the selector matches and nobody controls; the next plan counts them.

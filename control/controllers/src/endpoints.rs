@@ -97,12 +97,13 @@ fn wanted(service: &Service, nearby: &[&Arc<Pod>]) -> Endpoints {
     let subsets: Vec<EndpointSubset> = subsets
         .into_iter()
         .map(|(ports, subset)| {
-            let ports = ports.into_iter().map(|(name, protocol, port, app_protocol)| EndpointPort {
-                name: (!name.is_empty()).then_some(name),
-                protocol: Some(protocol),
-                port,
-                app_protocol,
-            });
+            let ports =
+                ports.into_iter().map(|(name, protocol, port, app_protocol)| EndpointPort {
+                    name: (!name.is_empty()).then_some(name),
+                    protocol: Some(protocol),
+                    port,
+                    app_protocol,
+                });
             EndpointSubset { ports: Some(ports.collect()), ..subset }
         })
         .collect();

@@ -81,7 +81,11 @@ pub(crate) fn has_endpoints(service: &Service) -> bool {
         && !objects::is_deleting(&service.metadata)
 }
 
-fn plan_one(service: &Service, nearby: &[&Arc<Pod>], there: Vec<&Arc<EndpointSlice>>) -> Vec<Write> {
+fn plan_one(
+    service: &Service,
+    nearby: &[&Arc<Pod>],
+    there: Vec<&Arc<EndpointSlice>>,
+) -> Vec<Write> {
     let mut wanted: BTreeMap<Ports, BTreeMap<String, Endpoint>> = BTreeMap::new();
     for pod in members(service, nearby) {
         let Some(endpoint) = endpoint(service, pod) else { continue };
@@ -174,7 +178,12 @@ impl Ports {
     fn of(slice: &EndpointSlice) -> Self {
         let ports = slice.ports.iter().flatten().map(|port| {
             let text = |t: &Option<String>| t.clone().unwrap_or_default();
-            (text(&port.name), text(&port.protocol), port.port.unwrap_or(0), port.app_protocol.clone())
+            (
+                text(&port.name),
+                text(&port.protocol),
+                port.port.unwrap_or(0),
+                port.app_protocol.clone(),
+            )
         });
         let mut ports: Vec<_> = ports.collect();
         ports.sort();
@@ -182,12 +191,13 @@ impl Ports {
     }
 
     fn to_api(&self) -> Vec<EndpointPort> {
-        let port = |(name, protocol, port, app): &(String, String, i32, Option<String>)| EndpointPort {
-            name: Some(name.clone()),
-            protocol: Some(protocol.clone()),
-            port: Some(*port),
-            app_protocol: app.clone(),
-        };
+        let port =
+            |(name, protocol, port, app): &(String, String, i32, Option<String>)| EndpointPort {
+                name: Some(name.clone()),
+                protocol: Some(protocol.clone()),
+                port: Some(*port),
+                app_protocol: app.clone(),
+            };
         self.0.iter().map(port).collect()
     }
 }

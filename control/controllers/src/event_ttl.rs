@@ -16,9 +16,9 @@ const TTL: Duration = Duration::from_secs(3600);
 
 /// What has to be deleted now.
 pub fn plan(events: &[Arc<Event>], now: Timestamp) -> Vec<Write> {
-    let old = events.iter().filter(|event| {
-        last_seen(event).is_some_and(|seen| objects::age(seen, now) >= TTL)
-    });
+    let old = events
+        .iter()
+        .filter(|event| last_seen(event).is_some_and(|seen| objects::age(seen, now) >= TTL));
     old.map(|event| Write::delete(&kinds::EVENT, ObjectId::of(&event.metadata), Removal::Graceful))
         .collect()
 }

@@ -82,7 +82,10 @@ async fn perform(client: &Client, write: &Write) -> Result<u64, ApiError> {
                     Removal::Foreground => Propagation::Foreground,
                     Removal::Graceful | Removal::Now => Propagation::Background,
                 }),
-                preconditions: Preconditions { uid: Some(object.uid.clone()), resource_version: None },
+                preconditions: Preconditions {
+                    uid: Some(object.uid.clone()),
+                    resource_version: None,
+                },
                 ..DeleteOptions::default()
             };
             let deleted = registry.delete(caller, &target(kind, object), &options).await?;

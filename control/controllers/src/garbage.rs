@@ -80,7 +80,8 @@ impl Node {
     }
 
     fn patch(&self, field: &str, value: &serde_json::Value) -> Write {
-        let patch = json!({ "metadata": { "resourceVersion": self.resource_version, field: value } });
+        let patch =
+            json!({ "metadata": { "resourceVersion": self.resource_version, field: value } });
         Write::Patch {
             kind: self.kind,
             object: self.object.clone(),
@@ -131,7 +132,11 @@ impl<'a> Graph<'a> {
         if solid > 0 {
             return (!absent.is_empty()).then(|| node.without_owners(&absent));
         }
-        let how = if waiting > 0 && self.has_dependents(node) { Removal::Foreground } else { Removal::Graceful };
+        let how = if waiting > 0 && self.has_dependents(node) {
+            Removal::Foreground
+        } else {
+            Removal::Graceful
+        };
         Some(Write::delete(node.kind, node.object.clone(), how))
     }
 
@@ -145,13 +150,17 @@ impl<'a> Graph<'a> {
 
     fn orphan(&self, owner: &Node) -> Vec<Write> {
         let uids = BTreeSet::from([owner.object.uid.as_str()]);
-        let strip: Vec<Write> = self.dependents_of(owner).map(|d| d.without_owners(&uids)).collect();
+        let strip: Vec<Write> =
+            self.dependents_of(owner).map(|d| d.without_owners(&uids)).collect();
         if strip.is_empty() { vec![owner.without_finalizer(ORPHAN)] } else { strip }
     }
 
     fn foreground(&self, owner: &Node) -> Option<Write> {
         let blocked = self.dependents_of(owner).any(|dependent| {
-            dependent.owners.iter().any(|o| o.uid == owner.object.uid && o.block_owner_deletion == Some(true))
+            dependent
+                .owners
+                .iter()
+                .any(|o| o.uid == owner.object.uid && o.block_owner_deletion == Some(true))
                 && !(dependent.waits() && self.reaches(owner, &dependent.object.uid))
         });
         (!blocked).then(|| owner.without_finalizer(FOREGROUND))

@@ -53,35 +53,69 @@ const OFTEN: Duration = Duration::from_secs(1);
 const SELDOM: Duration = Duration::from_secs(15);
 /// Changes come in bursts: a run over everything waits for the burst.
 const CALM: Duration = Duration::from_millis(50);
+/// The longest pause after a run over everything.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// After a write was refused.
 const RETRY: Duration = Duration::from_millis(200);
 
 impl Controllers {
     /// Start all of them; they end with `tasks`.
     pub fn start(client: &Client, config: &Config, tasks: &Tasks) {
-        let run = Run { client: client.clone(), tasks: tasks.clone(), clock: Arc::clone(&config.clock) };
-        run.start("deployments", &[&kinds::DEPLOYMENT, &kinds::REPLICA_SET, &kinds::POD], OFTEN, None,
-            |client, now| deployment::plan(&read::deployments(client), now));
-        run.start("replicasets", &[&kinds::REPLICA_SET, &kinds::POD], OFTEN, None,
-            |client, now| replicaset::plan(&read::replica_sets(client), now));
-        run.start("endpointslices", &[&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINT_SLICE], SELDOM, None,
-            |client, _| endpointslice::plan(&read::slices(client)));
-        run.start("endpoints", &[&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINTS], SELDOM, Some(CALM),
-            |client, _| endpoints::plan(&read::endpoints(client)));
-        run.start("event-ttl", &[], Duration::from_secs(60), None,
-            |client, now| event_ttl::plan(&client.cached(), now));
-        let everything: Vec<&'static KindInfo> =
-            beeline_api::Kinds::builtin().iter().filter(|k| *k != &kinds::EVENT && *k != &kinds::LEASE).collect();
-        run.start("namespaces", &everything, SELDOM, Some(CALM),
-            |client, _| namespace::plan(&read::namespaces(client)));
-        run.start("garbage", &everything, SELDOM, Some(CALM),
-            |client, _| garbage::plan(&read::garbage(client)));
+        let run =
+            Run { client: client.clone(), tasks: tasks.clone(), clock: Arc::clone(&config.clock) };
+        run.start(
+            "deployments",
+            &[&kinds::DEPLOYMENT, &kinds::REPLICA_SET, &kinds::POD],
+            OFTEN,
+            None,
+            |client, now| deployment::plan(&read::deployments(client), now),
+        );
+        run.start(
+            "replicasets",
+            &[&kinds::REPLICA_SET, &kinds::POD],
+            OFTEN,
+            None,
+            |client, now| replicaset::plan(&read::replica_sets(client), now),
+        );
+        run.start(
+            "endpointslices",
+            &[&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINT_SLICE],
+            SELDOM,
+            None,
+            |client, _| endpointslice::plan(&read::slices(client)),
+        );
+        run.start(
+            "endpoints",
+            &[&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINTS],
+            SELDOM,
+            Some(CALM),
+            |client, _| endpoints::plan(&read::endpoints(client)),
+        );
+        run.start("event-ttl", &[], Duration::from_secs(60), None, |client, now| {
+            event_ttl::plan(&client.cached(), now)
+        });
+        let everything: Vec<&'static KindInfo> = beeline_api::Kinds::builtin()
+            .iter()
+            .filter(|k| *k != &kinds::EVENT && *k != &kinds::LEASE)
+            .collect();
+        run.start("namespaces", &everything, SELDOM, Some(CALM), |client, _| {
+            namespace::plan(&read::namespaces(client))
+        });
+        run.start("garbage", &everything, SELDOM, Some(CALM), |client, _| {
+            garbage::plan(&read::garbage(client))
+        });
         let nodes = config.clone();
-        run.start("nodes", &[&kinds::NODE, &kinds::POD], OFTEN, None,
-            move |client, now| node::plan(&read::nodes(client, &nodes), now));
+        run.start("nodes", &[&kinds::NODE, &kinds::POD], OFTEN, None, move |client, now| {
+            node::plan(&read::nodes(client, &nodes), now)
+        });
         let ca_pem = config.ca_pem.clone();
-        run.start("serviceaccounts", &[&kinds::NAMESPACE, &kinds::SERVICE_ACCOUNT, &kinds::CONFIG_MAP], SELDOM, None,
-            move |client, _| serviceaccount::plan(&read::accounts(client, ca_pem.clone())));
+        run.start(
+            "serviceaccounts",
+            &[&kinds::NAMESPACE, &kinds::SERVICE_ACCOUNT, &kinds::CONFIG_MAP],
+            SELDOM,
+            None,
+            move |client, _| serviceaccount::plan(&read::accounts(client, ca_pem.clone())),
+        );
     }
 }
 
@@ -128,13 +162,19 @@ impl Run {
                 if let Some(calm) = calm {
                     tokio::time::sleep(calm).await;
                 }
+                let begun = clock.monotonic();
                 let writes = plan(&client, from_system(clock.now()));
+                let cost = clock.monotonic().saturating_duration_since(begun);
                 if !writes.is_empty() {
                     tracing::debug!(name, writes = writes.len(), "plan");
                     if !execute::execute(&client, writes).await {
                         tokio::time::sleep(RETRY).await;
                         again.notify_one();
                     }
+                }
+                if calm.is_some() {
+                    // A look at everything may take a tenth of a core, however much there is.
+                    tokio::time::sleep((9 * cost).min(PAUSE_MAX)).await;
                 }
             }
         };

@@ -55,8 +55,11 @@ fn plan_one(namespace: &Namespace, content: &[Content]) -> Vec<Write> {
     let pods = |c: &&&Content| c.kind == &kinds::POD;
     // Pods go alone first: they may need their ConfigMaps and Secrets to end well.
     let running = content.iter().filter(pods).count();
-    writes.extend(content.iter().filter(|c| (running == 0) || pods(c)).filter(|c| !c.deleting).map(delete));
-    let finalizers = namespace.spec.as_ref().and_then(|s| s.finalizers.as_deref()).unwrap_or_default();
+    writes.extend(
+        content.iter().filter(|c| (running == 0) || pods(c)).filter(|c| !c.deleting).map(delete),
+    );
+    let finalizers =
+        namespace.spec.as_ref().and_then(|s| s.finalizers.as_deref()).unwrap_or_default();
     if content.is_empty() && finalizers.iter().any(|f| f == "kubernetes") {
         let rest: Vec<&String> = finalizers.iter().filter(|f| *f != "kubernetes").collect();
         writes.push(Write::Patch {

@@ -10,7 +10,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::Value;
 
 use crate::write::ObjectId;
-use crate::{deployment, endpoints, endpointslice, garbage, namespace, node, replicaset, serviceaccount};
+use crate::{
+    deployment, endpoints, endpointslice, garbage, namespace, node, replicaset, serviceaccount,
+};
 
 pub(crate) fn deployments(client: &Client) -> deployment::State {
     deployment::State {
@@ -34,7 +36,11 @@ pub(crate) fn slices(client: &Client) -> endpointslice::State {
 }
 
 pub(crate) fn endpoints(client: &Client) -> endpoints::State {
-    endpoints::State { services: client.cached(), pods: client.cached(), endpoints: client.cached() }
+    endpoints::State {
+        services: client.cached(),
+        pods: client.cached(),
+        endpoints: client.cached(),
+    }
 }
 
 pub(crate) fn accounts(client: &Client, ca_pem: Option<String>) -> serviceaccount::State {

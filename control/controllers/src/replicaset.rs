@@ -133,7 +133,11 @@ fn create(set: &ReplicaSet, index: usize, now: Timestamp) -> [Write; 2] {
             labels: from.labels,
             annotations: from.annotations,
             finalizers: from.finalizers,
-            owner_references: Some(vec![objects::controller_reference("apps/v1", "ReplicaSet", meta)]),
+            owner_references: Some(vec![objects::controller_reference(
+                "apps/v1",
+                "ReplicaSet",
+                meta,
+            )]),
             ..ObjectMeta::default()
         },
         spec: template.spec,

@@ -46,7 +46,8 @@ pub fn plan(state: &State) -> Vec<Write> {
     for namespace in state.namespaces.iter().filter(|n| !objects::is_deleting(&n.metadata)) {
         let name = objects::name(&namespace.metadata);
         if !has_account.contains(name) {
-            let account = ServiceAccount { metadata: meta(name, "default"), ..ServiceAccount::default() };
+            let account =
+                ServiceAccount { metadata: meta(name, "default"), ..ServiceAccount::default() };
             writes.push(Write::create(&kinds::SERVICE_ACCOUNT, &account));
         }
         if let Some(pem) = &state.ca_pem {

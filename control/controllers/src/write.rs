@@ -93,7 +93,12 @@ impl Write {
     pub fn create<T: Serialize>(kind: &'static KindInfo, object: &T) -> Self {
         let object = value(object);
         let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default().to_owned();
-        Self::Create { kind, namespace: text("namespace"), name: text("name"), object: Box::new(object) }
+        Self::Create {
+            kind,
+            namespace: text("namespace"),
+            name: text("name"),
+            object: Box::new(object),
+        }
     }
 
     /// Turn `old` into `new`, if they differ.
@@ -115,7 +120,8 @@ impl Write {
         old: &T,
         new: &T,
     ) -> Option<Self> {
-        let patch = merge_patch(&json!({ "status": value(old) }), &json!({ "status": value(new) }))?;
+        let patch =
+            merge_patch(&json!({ "status": value(old) }), &json!({ "status": value(new) }))?;
         Some(Self::Patch { kind, object, part: Part::Status, patch: Box::new(patch) })
     }
 
@@ -135,7 +141,9 @@ pub fn merge_patch(old: &Value, new: &Value) -> Option<Value> {
     if old == new {
         return None;
     }
-    let (Value::Object(before), Value::Object(after)) = (old, new) else { return Some(new.clone()) };
+    let (Value::Object(before), Value::Object(after)) = (old, new) else {
+        return Some(new.clone());
+    };
     let gone = before.keys().filter(|key| !after.contains_key(*key));
     let mut patch: Map<String, Value> = gone.map(|key| (key.clone(), Value::Null)).collect();
     for (key, wanted) in after {
@@ -164,7 +172,11 @@ impl fmt::Display for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create { kind, namespace, name, object: _ } => {
-                let id = ObjectId { namespace: namespace.clone(), name: name.clone(), uid: String::new() };
+                let id = ObjectId {
+                    namespace: namespace.clone(),
+                    name: name.clone(),
+                    uid: String::new(),
+                };
                 write!(f, "create {} {id}", kind.kind)
             }
             Self::Patch { kind, object, part: Part::Main, patch } => {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use beeline_kit::CancellationToken;
 use beeline_proto::feed::{Down, OpenStream, down, open_stream};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::streams::StreamError;
 
@@ -42,6 +42,8 @@ pub struct NodeEpochs {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
     nodes: Arc<Mutex<BTreeMap<String, Line>>>,
+    /// Someone acknowledged, or left.
+    progress: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +67,13 @@ impl Connections {
     }
 
     /// A node has dialled. Its older line ends. The new one's number.
-    pub(crate) fn open(&self, node: &str, queue: mpsc::Sender<Outgoing>, end: CancellationToken, in_force: u64) -> u64 {
+    pub(crate) fn open(
+        &self,
+        node: &str,
+        queue: mpsc::Sender<Outgoing>,
+        end: CancellationToken,
+        in_force: u64,
+    ) -> u64 {
         let mut nodes = self.nodes();
         let line = nodes.entry(node.to_owned()).or_default();
         if let Some(older) = line.open.replace(Open { queue, end }) {
@@ -83,17 +91,23 @@ impl Connections {
             line.open = None;
             line.epochs.connected = false;
         }
+        self.progress.notify_one();
     }
 
     /// Ask a node to open a stream.
-    pub(crate) fn ask(&self, node: &str, id: &str, kind: open_stream::Kind) -> Result<(), StreamError> {
+    pub(crate) fn ask(
+        &self,
+        node: &str,
+        id: &str,
+        kind: open_stream::Kind,
+    ) -> Result<(), StreamError> {
         let nodes = self.nodes();
         let open = nodes.get(node).and_then(|line| line.open.as_ref());
         let open = open.ok_or_else(|| StreamError::disconnected(node))?;
         let ask = OpenStream { id: id.to_owned(), kind: Some(kind) };
-        open.queue
-            .try_send(vec![Down { kind: Some(down::Kind::OpenStream(ask)) }])
-            .map_err(|_| StreamError::new(503, format!("node \"{node}\" does not keep up; try again")))
+        open.queue.try_send(vec![Down { kind: Some(down::Kind::OpenStream(ask)) }]).map_err(|_| {
+            StreamError::new(503, format!("node \"{node}\" does not keep up; try again"))
+        })
     }
 
     /// An epoch is on its way.
@@ -110,17 +124,37 @@ impl Connections {
     pub(crate) fn acked(&self, node: &str, id: u64, epoch: u64, apply_us: u64) {
         let mut nodes = self.nodes();
         // A node cannot hold what it was not sent.
-        let Some(line) = nodes.get_mut(node).filter(|line| line.id == id && epoch <= line.epochs.sent) else {
+        let Some(line) =
+            nodes.get_mut(node).filter(|line| line.id == id && epoch <= line.epochs.sent)
+        else {
             return;
         };
         line.epochs.in_force = line.epochs.in_force.max(epoch);
         line.epochs.apply_us = apply_us;
-        while let Some((sent, at)) = line.pending.front().copied().filter(|(sent, _)| *sent <= epoch) {
+        while let Some((sent, at)) =
+            line.pending.front().copied().filter(|(sent, _)| *sent <= epoch)
+        {
             if sent == epoch {
-                line.epochs.round_trip_us = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
+                line.epochs.round_trip_us =
+                    u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
             }
             line.pending.pop_front();
         }
+        drop(nodes);
+        self.progress.notify_one();
+    }
+
+    /// Whether every connected node has this epoch in force.
+    pub(crate) fn all_hold(&self, epoch: u64) -> bool {
+        self.nodes()
+            .values()
+            .filter(|line| line.open.is_some())
+            .all(|line| line.epochs.in_force >= epoch)
+    }
+
+    /// Someone may have come further. Cancel safe; for one waiter.
+    pub(crate) async fn progress(&self) {
+        self.progress.notified().await;
     }
 
     /// How far each node has come.

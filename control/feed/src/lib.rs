@@ -108,7 +108,11 @@ impl Feed {
     }
 
     /// The flows of a node, as JSON lines.
-    pub async fn open_flows(&self, node: &str, query_json: Vec<u8>) -> Result<NodeStream, StreamError> {
+    pub async fn open_flows(
+        &self,
+        node: &str,
+        query_json: Vec<u8>,
+    ) -> Result<NodeStream, StreamError> {
         self.open(node, open_stream::Kind::Flows(Flows { query_json })).await
     }
 

@@ -2,10 +2,13 @@
 //!
 //! In: changes of all kinds that nodes need, and nodes that subscribe. Out: batches with rising epochs into
 //! each node's queue. A node whose queue is full gets nothing until it is empty, and then a snapshot.
+//! A Pod that Services name is told to end only when all nodes have its endpoint's end in force, or after [`HOLD_MAX`].
+
+mod held;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use beeline_api::KindInfo;
 use beeline_kit::{Backoff, CancellationToken, Tasks};
@@ -17,12 +20,16 @@ use crate::connections::{Connections, Outgoing, QUEUE_MAX};
 use crate::convert;
 use crate::world::{Addressed, Audience, World};
 
+use held::Held;
+
 /// Changes in one message of a snapshot: a few hundred kilobytes.
 const CHANGES_PER_BATCH_MAX: usize = 500;
 /// Events taken together into one batch; more wait for the next.
 const EVENTS_PER_BATCH_MAX: usize = 1024;
 /// How often those that fell behind are looked at.
 const BEHIND_INTERVAL: Duration = Duration::from_millis(50);
+/// A node that does not acknowledge must not keep Pods alive.
+const HOLD_MAX: Duration = Duration::from_millis(500);
 
 /// What arrives at the projector.
 enum Input {
@@ -89,7 +96,8 @@ async fn follow_once(
     let target = Target::collection(kind, None);
     let list = registry.list(caller, &target, &ListOptions::default()).await?;
     let revision = list.revision.0;
-    let options = WatchOptions { resource_version: Some(revision.to_string()), ..WatchOptions::default() };
+    let options =
+        WatchOptions { resource_version: Some(revision.to_string()), ..WatchOptions::default() };
     let all = Input::All { kind, objects: list.items, revision };
     if inputs.send(all).await.is_err() {
         return Ok(());
@@ -113,6 +121,7 @@ struct State {
     /// Rises with every batch; at least the store's revision, so that it rises over restarts.
     epoch: u64,
     revision: u64,
+    held: Held,
 }
 
 struct Subscriber {
@@ -126,7 +135,7 @@ impl State {
     async fn run(mut self, mut inputs: mpsc::Receiver<Input>, token: CancellationToken) {
         let mut some = Vec::new();
         loop {
-            let behind = self.subscribers.values().any(|s| s.behind);
+            let behind = self.subscribers.values().any(|s| s.behind) || !self.held.is_empty();
             tokio::select! {
                 () = token.cancelled() => return,
                 count = inputs.recv_many(&mut some, EVENTS_PER_BATCH_MAX) => {
@@ -134,6 +143,7 @@ impl State {
                         return;
                     }
                 }
+                () = self.connections.progress(), if !self.held.is_empty() => {}
                 () = tokio::time::sleep(BEHIND_INTERVAL), if behind => {}
             }
             let mut changes = Vec::new();
@@ -141,6 +151,8 @@ impl State {
                 self.take(input, &mut changes);
             }
             self.publish(&changes);
+            let due = self.held.take_due(Instant::now(), |epoch| self.connections.all_hold(epoch));
+            self.publish(&due);
             self.catch_up();
         }
     }
@@ -194,7 +206,13 @@ impl State {
         let epoch = self.next_epoch();
         let mut mine: BTreeMap<&str, Vec<change::Kind>> = BTreeMap::new();
         for (audience, kind) in changes {
+            if self.held.supersede(kind) {
+                continue;
+            }
             match audience {
+                Audience::NodeThen(node) => {
+                    self.held.hold(node, kind, epoch, Instant::now() + HOLD_MAX);
+                }
                 Audience::All => {
                     for node in self.subscribers.keys() {
                         mine.entry(node).or_default().push(kind.clone());
@@ -205,7 +223,9 @@ impl State {
         }
         let mut behind = Vec::new();
         for (node, changes) in mine {
-            let Some(subscriber) = self.subscribers.get(node).filter(|s| !s.behind) else { continue };
+            let Some(subscriber) = self.subscribers.get(node).filter(|s| !s.behind) else {
+                continue;
+            };
             self.connections.sent(node, epoch);
             if subscriber.queue.try_send(vec![batch(epoch, false, true, changes)]).is_err() {
                 behind.push(node.to_owned());
@@ -224,8 +244,12 @@ impl State {
             return;
         }
         let waiting = |s: &Subscriber| s.behind && s.queue.capacity() == QUEUE_MAX;
-        let nodes: Vec<String> =
-            self.subscribers.iter().filter(|(_, s)| waiting(s)).map(|(node, _)| node.clone()).collect();
+        let nodes: Vec<String> = self
+            .subscribers
+            .iter()
+            .filter(|(_, s)| waiting(s))
+            .map(|(node, _)| node.clone())
+            .collect();
         for node in nodes {
             let epoch = self.next_epoch();
             let batches = snapshot(epoch, self.world.share(&node));

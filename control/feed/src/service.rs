@@ -52,9 +52,12 @@ impl std::fmt::Debug for FeedService {
 /// The node that the client's certificate names.
 fn node_of<T>(request: &Request<T>) -> Result<String, Status> {
     let identity = request.extensions().get::<Identity>();
-    let identity = identity.ok_or_else(|| Status::unauthenticated("a node's client certificate is required"))?;
+    let identity = identity
+        .ok_or_else(|| Status::unauthenticated("a node's client certificate is required"))?;
     let node = identity.node_name().map(str::to_owned);
-    node.ok_or_else(|| Status::permission_denied(format!("user \"{}\" is not a node", identity.user)))
+    node.ok_or_else(|| {
+        Status::permission_denied(format!("user \"{}\" is not a node", identity.user))
+    })
 }
 
 #[tonic::async_trait]
@@ -79,7 +82,10 @@ impl Feed for FeedService {
 
     type ConnectStream = Downward<Down>;
 
-    async fn connect(&self, request: Request<Streaming<Up>>) -> Result<Response<Self::ConnectStream>, Status> {
+    async fn connect(
+        &self,
+        request: Request<Streaming<Up>>,
+    ) -> Result<Response<Self::ConnectStream>, Status> {
         let node = node_of(&request)?;
         let mut ups = request.into_inner();
         let first = tokio::time::timeout(FIRST_WORD_WAIT, ups.message()).await;
@@ -94,7 +100,8 @@ impl Feed for FeedService {
         let welcome = Arc::clone(&self.inner).welcome(&hello).await?;
         let (queue, outgoing) = mpsc::channel::<Outgoing>(QUEUE_MAX);
         let end = self.inner.tasks.token().child_token();
-        let line = self.inner.connections.open(&node, queue.clone(), end.clone(), hello.epoch_in_force);
+        let line =
+            self.inner.connections.open(&node, queue.clone(), end.clone(), hello.epoch_in_force);
         // There is room: the queue is new.
         let _ = queue.try_send(vec![Down { kind: Some(down::Kind::Welcome(welcome.0)) }]);
         self.inner.projector.subscribe(&node, line, queue).await;
@@ -105,14 +112,20 @@ impl Feed for FeedService {
 
     type StreamStream = Downward<StreamDown>;
 
-    async fn stream(&self, request: Request<Streaming<StreamUp>>) -> Result<Response<Self::StreamStream>, Status> {
+    async fn stream(
+        &self,
+        request: Request<Streaming<StreamUp>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
         let node = node_of(&request)?;
         let mut ups = request.into_inner();
         let first = tokio::time::timeout(FIRST_WORD_WAIT, ups.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no id within 10 s"))??;
-        let first = first.ok_or_else(|| Status::invalid_argument("the first message must name the stream"))?;
+        let first = first
+            .ok_or_else(|| Status::invalid_argument("the first message must name the stream"))?;
         let answer = self.inner.streams.answer(&first.id, &node);
-        let answer = answer.ok_or_else(|| Status::not_found(format!("stream \"{}\" was not asked for", first.id)))?;
+        let answer = answer.ok_or_else(|| {
+            Status::not_found(format!("stream \"{}\" was not asked for", first.id))
+        })?;
         let gone = CancellationToken::new();
         let chunks = answer.chunks.clone();
         let end = self.inner.tasks.token();
@@ -146,7 +159,8 @@ async fn pump(mut answer: Answer, first: StreamUp, mut ups: Streaming<StreamUp>,
             Ok(Some(message)) => message,
             Ok(None) => return,
             Err(status) => {
-                let text = format!("the line to node \"{node}\" broke: {}", Status::message(&status));
+                let text =
+                    format!("the line to node \"{node}\" broke: {}", Status::message(&status));
                 let _ = answer.chunks.send(Err(StreamError::new(503, text))).await;
                 return;
             }
@@ -159,7 +173,9 @@ async fn pump(mut answer: Answer, first: StreamUp, mut ups: Streaming<StreamUp>,
             return;
         }
         answer.open(Ok(()));
-        if !message.data.is_empty() && answer.chunks.send(Ok(Bytes::from(message.data))).await.is_err() {
+        if !message.data.is_empty()
+            && answer.chunks.send(Ok(Bytes::from(message.data))).await.is_err()
+        {
             return;
         }
         next = ups.message().await;

@@ -11,7 +11,9 @@ use std::collections::HashMap;
 use beeline_api::{ApiError, kinds, time};
 use beeline_kit::Clock;
 use beeline_proto::feed as wire;
-use beeline_registry::{Client, DeleteOptions, Patch, Preconditions, Subresource, Target, WriteOptions};
+use beeline_registry::{
+    Client, DeleteOptions, Patch, Preconditions, Subresource, Target, WriteOptions,
+};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
@@ -26,7 +28,12 @@ pub(crate) enum UpwardError {
     Foreign { node: String, what: String },
     /// The registry's word.
     #[error("write {what} for node {node}")]
-    Write { what: &'static str, node: String, #[source] source: ApiError },
+    Write {
+        what: &'static str,
+        node: String,
+        #[source]
+        source: ApiError,
+    },
 }
 
 /// The reports of one node over one line.
@@ -52,7 +59,11 @@ impl Upward<'_> {
     }
 
     fn decode(&self, what: &'static str, json: &[u8]) -> Result<Value, UpwardError> {
-        serde_json::from_slice(json).map_err(|why| UpwardError::Decode { what, node: self.node.to_owned(), why })
+        serde_json::from_slice(json).map_err(|why| UpwardError::Decode {
+            what,
+            node: self.node.to_owned(),
+            why,
+        })
     }
 
     fn failed(&self, what: &'static str) -> impl Fn(ApiError) -> UpwardError + use<> {
@@ -60,9 +71,15 @@ impl Upward<'_> {
         move |source| UpwardError::Write { what, node: node.clone(), source }
     }
 
-    async fn patch(&self, target: Target, what: &'static str, patch: Value) -> Result<(), UpwardError> {
+    async fn patch(
+        &self,
+        target: Target,
+        what: &'static str,
+        patch: Value,
+    ) -> Result<(), UpwardError> {
         let registry = self.client.registry();
-        let options = WriteOptions { field_manager: Some("agent".to_owned()), ..WriteOptions::default() };
+        let options =
+            WriteOptions { field_manager: Some("agent".to_owned()), ..WriteOptions::default() };
         registry
             .patch(self.client.caller(), &target, Patch::Merge(patch), &options)
             .await
@@ -71,7 +88,12 @@ impl Upward<'_> {
             .map_err(self.failed(what))
     }
 
-    async fn create(&self, target: Target, what: &'static str, body: Value) -> Result<bool, UpwardError> {
+    async fn create(
+        &self,
+        target: Target,
+        what: &'static str,
+        body: Value,
+    ) -> Result<bool, UpwardError> {
         let registry = self.client.registry();
         let target = Target { name: None, ..target };
         match registry.create(self.client.caller(), &target, body, &WriteOptions::default()).await {
@@ -128,7 +150,8 @@ impl Upward<'_> {
         let status = self.decode("PodStatus", &report.status_json)?;
         let old = known["status"].clone();
         let new = merge::pod_status(&old, status);
-        let target = Self::target(&kinds::POD, &report.namespace, &report.name).sub(Subresource::Status);
+        let target =
+            Self::target(&kinds::POD, &report.namespace, &report.name).sub(Subresource::Status);
         let uid = report.uid.clone();
         self.said.pods.insert(uid.clone(), report);
         match merge::patch(&old, &new) {
@@ -141,7 +164,12 @@ impl Upward<'_> {
     }
 
     /// The Pod as the store has it, if it is the one that is meant. It must be bound to this node.
-    async fn own_pod(&self, namespace: &str, name: &str, uid: &str) -> Result<Option<Value>, UpwardError> {
+    async fn own_pod(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+    ) -> Result<Option<Value>, UpwardError> {
         let target = Self::target(&kinds::POD, namespace, name);
         let object = match self.client.registry().get(self.client.caller(), &target).await {
             Ok(object) => object,
@@ -163,9 +191,12 @@ impl Upward<'_> {
 
     async fn pod_gone(&mut self, gone: &wire::PodGone) -> Result<(), UpwardError> {
         self.said.pods.remove(&gone.uid);
-        let Some(pod) = self.own_pod(&gone.namespace, &gone.name, &gone.uid).await? else { return Ok(()) };
+        let Some(pod) = self.own_pod(&gone.namespace, &gone.name, &gone.uid).await? else {
+            return Ok(());
+        };
         if pod["metadata"].get("deletionTimestamp").is_none() {
-            let what = format!("the end of Pod {}/{} that nobody asked for", gone.namespace, gone.name);
+            let what =
+                format!("the end of Pod {}/{} that nobody asked for", gone.namespace, gone.name);
             return Err(UpwardError::Foreign { node: self.node.to_owned(), what });
         }
         let options = DeleteOptions {
@@ -204,7 +235,12 @@ impl Upward<'_> {
         let now = time::format_micro(time::from_system(self.clock.now()));
         let target = Self::target(&kinds::LEASE, "kube-node-lease", self.node);
         let node = self.client.registry().cached(&kinds::NODE, None, self.node);
-        if self.client.registry().cached(&kinds::LEASE, Some("kube-node-lease"), self.node).is_none() {
+        if self
+            .client
+            .registry()
+            .cached(&kinds::LEASE, Some("kube-node-lease"), self.node)
+            .is_none()
+        {
             let owner = node.as_ref().map(|node| {
                 json!([{ "apiVersion": "v1", "kind": "Node", "name": self.node, "uid": node.uid() }])
             });
@@ -223,7 +259,8 @@ impl Upward<'_> {
 
     /// Someone declared this node lost; it is not: say again what it said.
     async fn repeat(&mut self, node: Option<&beeline_registry::Object>) -> Result<(), UpwardError> {
-        let conditions = node.and_then(|node| node.value["status"]["conditions"].as_array().cloned());
+        let conditions =
+            node.and_then(|node| node.value["status"]["conditions"].as_array().cloned());
         let unknown = |c: &Value| c["type"] == "Ready" && c["status"] == "Unknown";
         if !conditions.unwrap_or_default().iter().any(unknown) {
             return Ok(());

@@ -24,6 +24,9 @@ pub(crate) enum Audience {
     All,
     /// One node.
     Node(String),
+    /// One node, once every node has in force what the same batch says to all: a Pod is told to end only when
+    /// nobody sends it new connections.
+    NodeThen(String),
 }
 
 /// A change and who has to hear of it.
@@ -33,7 +36,10 @@ pub(crate) type Addressed = (Audience, Kind);
 #[derive(Debug, Default)]
 pub(crate) struct World {
     services: BTreeMap<Key, wire::Service>,
-    slices: BTreeMap<Key, wire::Slice>,
+    /// Slices as nodes are told, and as they are in the API.
+    slices: BTreeMap<Key, (wire::Slice, wire::Slice)>,
+    /// Slices that name a Pod.
+    slices_of: HashMap<Key, BTreeSet<Key>>,
     endpoints: BTreeMap<Key, wire::Endpoint>,
     nodes: BTreeMap<String, wire::Node>,
     /// Pods that are bound to a node.
@@ -58,7 +64,11 @@ impl World {
     /// The kinds that it follows.
     pub(crate) fn kinds() -> [&'static KindInfo; 6] {
         [
-            &kinds::NODE, &kinds::CONFIG_MAP, &kinds::SECRET, &kinds::SERVICE, &kinds::ENDPOINT_SLICE,
+            &kinds::NODE,
+            &kinds::CONFIG_MAP,
+            &kinds::SECRET,
+            &kinds::SERVICE,
+            &kinds::ENDPOINT_SLICE,
             &kinds::POD,
         ]
     }
@@ -68,7 +78,7 @@ impl World {
         let key = convert::key(object);
         match kind.kind {
             "Service" => self.put_service(key, object),
-            "EndpointSlice" => self.put_slice(key, object),
+            "EndpointSlice" => self.put_slice(&key, object),
             "Node" => self.put_node(key.1, object),
             "Pod" => self.put_pod(&key, object),
             kind => self.put_object(kind, key, object),
@@ -79,8 +89,10 @@ impl World {
     pub(crate) fn remove(&mut self, kind: &'static KindInfo, key: &Key) -> Vec<Addressed> {
         let all = |gone: Option<Kind>| gone.map(|kind| (Audience::All, kind)).into_iter().collect();
         match kind.kind {
-            "Service" => all(self.services.remove(key).map(|_| Kind::ServiceGone(convert::name(key)))),
-            "EndpointSlice" => all(self.slices.remove(key).map(|_| Kind::SliceGone(convert::name(key)))),
+            "Service" => {
+                all(self.services.remove(key).map(|_| Kind::ServiceGone(convert::name(key))))
+            }
+            "EndpointSlice" => all(self.remove_slice(key)),
             "Node" => all(self.nodes.remove(&key.1).map(|_| Kind::NodeGone(convert::name(key)))),
             "Pod" => self.remove_pod(key),
             kind => self.remove_object(kind, key),
@@ -94,7 +106,12 @@ impl World {
             "EndpointSlice" => self.slices.keys().cloned().collect(),
             "Node" => self.nodes.keys().map(|name| (String::new(), name.clone())).collect(),
             "Pod" => self.pods.keys().cloned().collect(),
-            kind => self.objects.keys().filter(|(k, _)| *k == kind).map(|(_, key)| key.clone()).collect(),
+            kind => self
+                .objects
+                .keys()
+                .filter(|(k, _)| *k == kind)
+                .map(|(_, key)| key.clone())
+                .collect(),
         }
     }
 
@@ -103,7 +120,7 @@ impl World {
         let mut share: Vec<Kind> = Vec::new();
         share.extend(self.nodes.values().cloned().map(Kind::Node));
         share.extend(self.services.values().cloned().map(Kind::Service));
-        share.extend(self.slices.values().cloned().map(Kind::Slice));
+        share.extend(self.slices.values().map(|(told, _)| Kind::Slice(told.clone())));
         share.extend(self.endpoints.values().cloned().map(Kind::Endpoint));
         for ((kind, key), users) in &self.users {
             if users.contains_key(node) {
@@ -125,14 +142,80 @@ impl World {
         vec![(Audience::All, Kind::Service(service))]
     }
 
-    fn put_slice(&mut self, key: Key, object: &Object) -> Vec<Addressed> {
+    fn put_slice(&mut self, key: &Key, object: &Object) -> Vec<Addressed> {
         let slice = decode::<EndpointSlice>(object).and_then(|slice| convert::slice(&slice));
-        let Some(slice) = slice else { return self.remove(&kinds::ENDPOINT_SLICE, &key) };
-        if self.slices.get(&key) == Some(&slice) {
+        let Some(slice) = slice else { return self.remove(&kinds::ENDPOINT_SLICE, key) };
+        let told = self.told(&slice);
+        let before = self.slices.insert(key.clone(), (told.clone(), slice));
+        self.index_slice(key, before.as_ref().map(|(told, _)| told), Some(&told));
+        if before.is_some_and(|(before, _)| before == told) {
             return Vec::new();
         }
-        self.slices.insert(key, slice.clone());
-        vec![(Audience::All, Kind::Slice(slice))]
+        vec![(Audience::All, Kind::Slice(told))]
+    }
+
+    fn remove_slice(&mut self, key: &Key) -> Option<Kind> {
+        let (told, _) = self.slices.remove(key)?;
+        self.index_slice(key, Some(&told), None);
+        Some(Kind::SliceGone(convert::name(key)))
+    }
+
+    fn index_slice(
+        &mut self,
+        key: &Key,
+        before: Option<&wire::Slice>,
+        after: Option<&wire::Slice>,
+    ) {
+        let pods = |slice: Option<&wire::Slice>| -> BTreeSet<Key> {
+            let endpoints =
+                slice.into_iter().flat_map(|s| &s.endpoints).filter(|e| !e.pod.is_empty());
+            endpoints.map(|e| (key.0.clone(), e.pod.clone())).collect()
+        };
+        let (before, after) = (pods(before), pods(after));
+        for pod in before.difference(&after) {
+            if let Some(slices) = self.slices_of.get_mut(pod) {
+                slices.remove(key);
+                if slices.is_empty() {
+                    self.slices_of.remove(pod);
+                }
+            }
+        }
+        for pod in after.difference(&before) {
+            self.slices_of.entry(pod.clone()).or_default().insert(key.clone());
+        }
+    }
+
+    /// A slice as nodes are told: Pods whose end was asked for are not ready, even before the slice says so.
+    fn told(&self, slice: &wire::Slice) -> wire::Slice {
+        let service = self.services.get(&(slice.namespace.clone(), slice.service.clone()));
+        let anyway = service.is_some_and(|service| service.publish_not_ready);
+        let mut told = slice.clone();
+        for endpoint in &mut told.endpoints {
+            let pod = self.pods.get(&(slice.namespace.clone(), endpoint.pod.clone()));
+            if pod.is_some_and(|bound| bound.object.deleting()) {
+                endpoint.terminating = true;
+                endpoint.ready &= anyway;
+            }
+        }
+        told
+    }
+
+    /// A Pod's end was asked for: say so in the slices that name it.
+    fn retire(&mut self, pod: &Key) -> Vec<Addressed> {
+        let slices = self.slices_of.get(pod).cloned().unwrap_or_default();
+        let mut changes = Vec::new();
+        for key in slices {
+            let Some(told) = self.slices.get(&key).map(|(_, slice)| self.told(slice)) else {
+                continue;
+            };
+            if let Some((before, _)) =
+                self.slices.get_mut(&key).filter(|(before, _)| *before != told)
+            {
+                before.clone_from(&told);
+                changes.push((Audience::All, Kind::Slice(told)));
+            }
+        }
+        changes
     }
 
     fn put_node(&mut self, name: String, object: &Object) -> Vec<Addressed> {
@@ -166,11 +249,16 @@ impl World {
         for reference in before.difference(&references) {
             changes.extend(self.unrefer(&node, key, reference));
         }
-        if !told {
-            changes.push((Audience::Node(node.clone()), Kind::Pod(convert::object("Pod", object))));
-        }
-        let bound = Bound { node, object: Arc::clone(object), references, identity_of };
+        let bound =
+            Bound { node: node.clone(), object: Arc::clone(object), references, identity_of };
         self.pods.insert(key.clone(), bound);
+        let retired = if object.deleting() { self.retire(key) } else { Vec::new() };
+        if !told {
+            let audience =
+                if retired.is_empty() { Audience::Node(node) } else { Audience::NodeThen(node) };
+            changes.push((audience, Kind::Pod(convert::object("Pod", object))));
+        }
+        changes.extend(retired);
         changes
     }
 
@@ -275,7 +363,9 @@ fn object_gone(kind: &str, key: &Key) -> Kind {
     Kind::ObjectGone(wire::Name { kind: kind.to_owned(), ..convert::name(key) })
 }
 
-fn decode<K: serde::de::DeserializeOwned + Send + Sync + 'static>(object: &Object) -> Option<Arc<K>> {
+fn decode<K: serde::de::DeserializeOwned + Send + Sync + 'static>(
+    object: &Object,
+) -> Option<Arc<K>> {
     object.typed().inspect_err(|error| tracing::error!(%error, "not sent to nodes")).ok()
 }
 
@@ -291,8 +381,14 @@ fn identity_labels(namespace: &str, pod: &Pod) -> String {
 fn same_intent(old: &Object, new: &Object) -> bool {
     let (a, b) = (&old.value, &new.value);
     const META: [&str; 8] = [
-        "uid", "labels", "annotations", "generation", "deletionTimestamp", "deletionGracePeriodSeconds",
-        "finalizers", "ownerReferences",
+        "uid",
+        "labels",
+        "annotations",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "finalizers",
+        "ownerReferences",
     ];
     let meta = |value: &Value| META.map(|field| value["metadata"].get(field).cloned());
     a.get("spec") == b.get("spec") && meta(a) == meta(b)

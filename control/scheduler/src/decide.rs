@@ -58,7 +58,8 @@ impl Decision {
         if *nodes == 0 {
             return Some("no nodes available to schedule pods".to_owned());
         }
-        let mut texts: Vec<String> = reasons.iter().map(|(r, count)| format!("{count} {r}")).collect();
+        let mut texts: Vec<String> =
+            reasons.iter().map(|(r, count)| format!("{count} {r}")).collect();
         texts.sort();
         let preemption = "No preemption victims found for incoming pod";
         Some(format!(

@@ -77,7 +77,9 @@ fn unschedulable(pod: &Pod, state: &NodeState) -> Option<Reason> {
 
 fn node_name(pod: &Pod, state: &NodeState) -> Option<Reason> {
     let wanted = pod.spec.as_ref().and_then(|s| s.node_name.as_deref()).filter(|n| !n.is_empty());
-    wanted.is_some_and(|name| state.node.metadata.name.as_deref() != Some(name)).then_some(Reason::NodeName)
+    wanted
+        .is_some_and(|name| state.node.metadata.name.as_deref() != Some(name))
+        .then_some(Reason::NodeName)
 }
 
 fn taints(pod: &Pod, state: &NodeState) -> Option<Reason> {
@@ -95,7 +97,8 @@ fn taints(pod: &Pod, state: &NodeState) -> Option<Reason> {
     };
     let implied =
         Taint { key: key.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() };
-    (!is_tolerated(pod, &implied)).then(|| Reason::Taint { key: key.to_owned(), value: String::new() })
+    (!is_tolerated(pod, &implied))
+        .then(|| Reason::Taint { key: key.to_owned(), value: String::new() })
 }
 
 fn readiness(node: &Node) -> &str {
@@ -123,9 +126,11 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 fn affinity(pod: &Pod, state: &NodeState) -> Option<Reason> {
     let spec = pod.spec.as_ref()?;
     let labels = state.node.metadata.labels.clone().unwrap_or_default();
-    let simple = spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    let simple =
+        spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
     let required = spec.affinity.as_ref().and_then(|a| a.node_affinity.as_ref());
-    let required = required.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
+    let required =
+        required.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
     let matches = required
         .is_none_or(|r| r.node_selector_terms.iter().any(|term| term_matches(term, &state.node)));
     (!simple || !matches).then_some(Reason::Affinity)
@@ -138,7 +143,8 @@ pub(crate) fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
     if expressions.is_empty() && fields.is_empty() {
         return false;
     }
-    let label = |key: &str| node.metadata.labels.as_ref().and_then(|l| l.get(key)).map(String::as_str);
+    let label =
+        |key: &str| node.metadata.labels.as_ref().and_then(|l| l.get(key)).map(String::as_str);
     let field = |key: &str| {
         (key == "metadata.name").then_some(node.metadata.name.as_deref().unwrap_or_default())
     };
@@ -149,7 +155,8 @@ pub(crate) fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
 fn requirement(wanted: &NodeSelectorRequirement, value: Option<&str>) -> bool {
     let values = wanted.values.as_deref().unwrap_or_default();
     let listed = value.is_some_and(|value| values.iter().any(|v| v == value));
-    let numbers = || -> Option<(i64, i64)> { Some((value?.parse().ok()?, values.first()?.parse().ok()?)) };
+    let numbers =
+        || -> Option<(i64, i64)> { Some((value?.parse().ok()?, values.first()?.parse().ok()?)) };
     match wanted.operator.as_str() {
         "In" => listed,
         "NotIn" => !listed,

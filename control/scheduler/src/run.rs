@@ -28,7 +28,8 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 /// Start the loop; it ends with `tasks`.
 pub fn start(client: &Client, clock: Arc<dyn Clock>, tasks: &Tasks) {
     let nudge = client.changed(&[&kinds::POD, &kinds::NODE]);
-    let scheduler = Arc::new(Scheduler { client: client.clone(), clock, waiting: Mutex::default() });
+    let scheduler =
+        Arc::new(Scheduler { client: client.clone(), clock, waiting: Mutex::default() });
     let step = move || {
         let scheduler = Arc::clone(&scheduler);
         async move { scheduler.run().await }
@@ -53,9 +54,10 @@ impl Scheduler {
     async fn run(&self) {
         let pods: Vec<Arc<Pod>> = self.client.cached();
         let mut pending: Vec<&Arc<Pod>> = pods.iter().filter(|pod| waits(pod)).collect();
-        self.waiting.lock().await.retain(|uid, _| {
-            pending.iter().any(|pod| pod.metadata.uid.as_ref() == Some(uid))
-        });
+        self.waiting
+            .lock()
+            .await
+            .retain(|uid, _| pending.iter().any(|pod| pod.metadata.uid.as_ref() == Some(uid)));
         if pending.is_empty() {
             return;
         }
@@ -125,7 +127,8 @@ impl Scheduler {
     }
 
     async fn mark_unscheduled(&self, pod: &Pod, message: &str) {
-        let mut conditions = pod.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
+        let mut conditions =
+            pod.status.as_ref().and_then(|s| s.conditions.clone()).unwrap_or_default();
         let same = |c: &k8s_openapi::api::core::v1::PodCondition| {
             c.type_ == "PodScheduled" && c.message.as_deref() == Some(message)
         };
@@ -146,7 +149,8 @@ impl Scheduler {
             "status": { "conditions": list },
         });
         let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref());
-        let outcome = self.client.api::<Pod>().patch_status(namespace, name.unwrap_or_default(), patch).await;
+        let outcome =
+            self.client.api::<Pod>().patch_status(namespace, name.unwrap_or_default(), patch).await;
         if let Err(error) = outcome {
             tracing::debug!(%error, name, "condition of an unscheduled Pod");
         }
@@ -156,7 +160,8 @@ impl Scheduler {
         let now = time::from_system(self.clock.now());
         let event = events::event(pod, level, reason, message, now);
         let api = self.client.api::<Event>();
-        let (namespace, name) = (event.metadata.namespace.as_deref(), event.metadata.name.as_deref());
+        let (namespace, name) =
+            (event.metadata.namespace.as_deref(), event.metadata.name.as_deref());
         let outcome = match api.create(&event).await {
             Err(error) if error.is_already_exists() => {
                 let name = name.unwrap_or_default();
@@ -199,7 +204,10 @@ fn waits(pod: &Pod) -> bool {
         && spec.scheduler_name.as_deref().unwrap_or(SCHEDULER) == SCHEDULER
         && spec.scheduling_gates.as_ref().is_none_or(Vec::is_empty)
         && pod.metadata.deletion_timestamp.is_none()
-        && !matches!(pod.status.as_ref().and_then(|s| s.phase.as_deref()), Some("Succeeded" | "Failed"))
+        && !matches!(
+            pod.status.as_ref().and_then(|s| s.phase.as_deref()),
+            Some("Succeeded" | "Failed")
+        )
 }
 
 /// Higher priority first, then those that wait longest.

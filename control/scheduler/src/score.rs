@@ -79,7 +79,9 @@ fn siblings(pod: &Pod, state: &NodeState) -> i64 {
             && other.metadata.deletion_timestamp.is_none()
             && match &mine {
                 Some(uid) => owner(other).as_ref() == Some(uid),
-                None => pod.metadata.labels.is_some() && other.metadata.labels == pod.metadata.labels,
+                None => {
+                    pod.metadata.labels.is_some() && other.metadata.labels == pod.metadata.labels
+                }
             }
     });
     i64::try_from(same.count()).unwrap_or(i64::MAX)
@@ -93,9 +95,11 @@ fn soft_taints(pod: &Pod, state: &NodeState) -> i64 {
 
 fn preference(pod: &Pod, state: &NodeState) -> i64 {
     let affinity = pod.spec.as_ref().and_then(|s| s.affinity.as_ref()?.node_affinity.as_ref());
-    let terms = affinity.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
-    let matching = terms.into_iter().flatten().filter(|t: &&PreferredSchedulingTerm| {
-        term_matches(&t.preference, &state.node)
-    });
+    let terms =
+        affinity.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
+    let matching = terms
+        .into_iter()
+        .flatten()
+        .filter(|t: &&PreferredSchedulingTerm| term_matches(&t.preference, &state.node));
     matching.map(|t| i64::from(t.weight)).sum()
 }

@@ -36,9 +36,10 @@ pub struct Snapshot {
 impl Resources {
     /// From a list of quantities.
     pub fn from_list(list: Option<&BTreeMap<String, Text>>) -> Self {
-        let amounts = list.into_iter().flatten().filter_map(|(name, text)| {
-            Some((name.clone(), milli(name, text)?))
-        });
+        let amounts = list
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, text)| Some((name.clone(), milli(name, text)?)));
         Self(amounts.collect())
     }
 

@@ -64,19 +64,39 @@ fn reasons_are_in_upstreams_words() {
     let none = json!({});
     let cases: &[(&Value, &[&Value], &str)] = &[
         (&none, &[], "no nodes available to schedule pods"),
-        (&none, &[&small, &tainted, &tainted],
-            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {dedicated: gpu}"),
+        (
+            &none,
+            &[&small, &tainted, &tainted],
+            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {dedicated: gpu}",
+        ),
         (&big, &[&none], "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory"),
         (&none, &[&full], "0/1 nodes are available: 1 Too many pods"),
-        (&none, &[&silent], "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }"),
-        (&none, &[&lost], "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }"),
+        (
+            &none,
+            &[&silent],
+            "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }",
+        ),
+        (
+            &none,
+            &[&lost],
+            "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }",
+        ),
         (&none, &[&cordoned], "0/1 nodes are available: 1 node(s) were unschedulable"),
-        (&select, &[&none], "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector"),
-        (&named, &[&none], "0/1 nodes are available: 1 node(s) didn't match the requested node name"),
+        (
+            &select,
+            &[&none],
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector",
+        ),
+        (
+            &named,
+            &[&none],
+            "0/1 nodes are available: 1 node(s) didn't match the requested node name",
+        ),
         (&none, &[&cordoned, &none], "b"),
     ];
     for (wants, nodes, expected) in cases {
-        let nodes: Vec<_> = nodes.iter().zip(["a", "b", "c"]).map(|(n, name)| node(name, n)).collect();
+        let nodes: Vec<_> =
+            nodes.iter().zip(["a", "b", "c"]).map(|(n, name)| node(name, n)).collect();
         assert_eq!(decided(&pod("p", wants), &nodes, &[]), *expected);
     }
 }
@@ -102,7 +122,10 @@ fn replicas_spread_over_nodes() {
 #[test]
 fn the_emptier_node_gets_a_single_pod() {
     let nodes = [node("a", &json!({})), node("b", &json!({}))];
-    let busy = pod("busy", &json!({ "metadata": { "labels": { "app": "db" } }, "spec": { "nodeName": "a" } }));
+    let busy = pod(
+        "busy",
+        &json!({ "metadata": { "labels": { "app": "db" } }, "spec": { "nodeName": "a" } }),
+    );
     assert_eq!(decided(&pod("p", &json!({})), &nodes, &[busy]), "b");
 }
 
@@ -136,5 +159,8 @@ fn init_containers_count_by_their_peak_and_sidecars_beside_all() {
         { "name": "init", "resources": { "requests": { "cpu": "1200m" } } },
     ] } });
     // 1 for the sidecar and 1.2 for the init container are more than the 2 there are.
-    assert_eq!(decided(&pod("p", &wants), &[node("a", &json!({}))], &[]), "0/1 nodes are available: 1 Insufficient cpu");
+    assert_eq!(
+        decided(&pod("p", &wants), &[node("a", &json!({}))], &[]),
+        "0/1 nodes are available: 1 Insufficient cpu"
+    );
 }

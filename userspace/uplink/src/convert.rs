@@ -31,9 +31,10 @@ fn change(kind: Kind) -> Option<Change> {
         Kind::Pod(object) => Change::Pod(pod(&object)?),
         Kind::PodGone(name) => Change::PodGone(object_name(&name)),
         Kind::Object(object) => Change::Object(referenced(&object)?),
-        Kind::ObjectGone(name) => {
-            Change::ObjectGone(ObjectKey { kind: name.kind.as_str().into(), name: object_name(&name) })
-        }
+        Kind::ObjectGone(name) => Change::ObjectGone(ObjectKey {
+            kind: name.kind.as_str().into(),
+            name: object_name(&name),
+        }),
     })
 }
 
@@ -94,7 +95,9 @@ fn slice(from: wire::Slice) -> Slice {
             serving: e.serving,
             terminating: e.terminating,
             node: Some(e.node_name).filter(|n| !n.is_empty()).map(|n| NodeName(n.into())),
-            pod: Some(e.pod).filter(|p| !p.is_empty()).map(|p| ObjectName::new(&from.namespace, &p)),
+            pod: Some(e.pod)
+                .filter(|p| !p.is_empty())
+                .map(|p| ObjectName::new(&from.namespace, &p)),
         })
     });
     let ports = from.ports.into_iter().map(|p| SlicePort {
@@ -136,7 +139,8 @@ fn node(from: &wire::Node) -> Option<NodeAddress> {
 
 fn pod(from: &wire::Object) -> Option<PodIntent> {
     let pod = serde_json::from_slice(&from.json);
-    let pod = pod.inspect_err(|error| tracing::error!(name = from.name, %error, "a Pod does not parse"));
+    let pod =
+        pod.inspect_err(|error| tracing::error!(name = from.name, %error, "a Pod does not parse"));
     Some(PodIntent {
         name: ObjectName::new(&from.namespace, &from.name),
         revision: from.revision,
@@ -146,7 +150,8 @@ fn pod(from: &wire::Object) -> Option<PodIntent> {
 
 fn referenced(from: &wire::Object) -> Option<Referenced> {
     let json = serde_json::from_slice(&from.json);
-    let json = json.inspect_err(|error| tracing::error!(name = from.name, %error, "an object does not parse"));
+    let json = json
+        .inspect_err(|error| tracing::error!(name = from.name, %error, "an object does not parse"));
     Some(Referenced {
         key: ObjectKey {
             kind: from.kind.as_str().into(),

@@ -84,7 +84,10 @@ pub async fn tls_channel(server: &str, tls: Arc<ClientConfig>) -> Result<Channel
         let (tls, host, address) = (Arc::clone(&tls), host.clone(), address.clone());
         async move { tls_stream(&address, host, tls).await.map(TokioIo::new) }
     });
-    endpoint(server).connect_with_connector(connect).await.map_err(|error| connect_error(server, &error))
+    endpoint(server)
+        .connect_with_connector(connect)
+        .await
+        .map_err(|error| connect_error(server, &error))
 }
 
 /// A channel over one end of a connection inside this process; it lasts as long as that does.
@@ -95,7 +98,9 @@ where
     let io = Mutex::new(Some(io));
     let connect = tower::service_fn(move |_: Uri| {
         let io = io.lock().unwrap_or_else(PoisonError::into_inner).take();
-        async move { io.map(TokioIo::new).ok_or_else(|| std::io::Error::other("this connection has ended")) }
+        async move {
+            io.map(TokioIo::new).ok_or_else(|| std::io::Error::other("this connection has ended"))
+        }
     });
     let made = endpoint("in-process").connect_with_connector(connect).await;
     made.map_err(|error| connect_error("in-process", &error))
@@ -103,7 +108,9 @@ where
 
 fn endpoint(server: &str) -> Endpoint {
     // The name is for the `:authority` header only; the connector decides where to.
-    let uri = format!("http://{server}").parse::<Uri>().unwrap_or_else(|_| Uri::from_static("http://server"));
+    let uri = format!("http://{server}")
+        .parse::<Uri>()
+        .unwrap_or_else(|_| Uri::from_static("http://server"));
     Endpoint::from(uri)
         .connect_timeout(CONNECT_WAIT)
         .http2_keep_alive_interval(KEEPALIVE)
@@ -173,7 +180,12 @@ pub async fn fetch_authority(server: &str, tls: Arc<ClientConfig>) -> Result<Vec
 }
 
 /// Trade a join token and a certificate request for a certificate.
-pub async fn join(channel: Channel, token: &str, node: &str, csr_der: Vec<u8>) -> Result<Joined, DialError> {
+pub async fn join(
+    channel: Channel,
+    token: &str,
+    node: &str,
+    csr_der: Vec<u8>,
+) -> Result<Joined, DialError> {
     let failed = |why: String| DialError::Join { node: node.to_owned(), why };
     let request = JoinRequest { token: token.to_owned(), node_name: node.to_owned(), csr_der };
     let answer = FeedClient::new(channel).join(request).await;

@@ -48,7 +48,8 @@ impl Line {
             };
             // What arrived of a snapshot that never became whole says nothing.
             self.writer.abandon_snapshot();
-            let told = matches!(&*self.state.borrow(), LineState::Down { why: known } if *known == why);
+            let told =
+                matches!(&*self.state.borrow(), LineState::Down { why: known } if *known == why);
             if told {
                 tracing::debug!(why, "no line to the server");
             } else {

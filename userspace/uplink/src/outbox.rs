@@ -136,9 +136,12 @@ impl Outbox {
             messages.extend(state.node.clone().map(Kind::NodeStatus));
         }
         let pods = std::mem::take(&mut state.pods_wait);
-        messages.extend(pods.iter().filter_map(|uid| state.pods.get(uid).cloned()).map(Kind::PodStatus));
+        messages.extend(
+            pods.iter().filter_map(|uid| state.pods.get(uid).cloned()).map(Kind::PodStatus),
+        );
         let gone = std::mem::take(&mut state.gone_wait);
-        messages.extend(gone.iter().filter_map(|uid| state.gone.get(uid).cloned()).map(Kind::PodGone));
+        messages
+            .extend(gone.iter().filter_map(|uid| state.gone.get(uid).cloned()).map(Kind::PodGone));
         messages.extend(std::mem::take(&mut state.events).into_iter().map(Kind::Event));
         messages
     }

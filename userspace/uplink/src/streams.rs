@@ -40,12 +40,19 @@ pub trait StreamHandler: Send + Sync {
 }
 
 /// Answer one request. Dropping it ends the stream.
-pub(crate) async fn answer(mut client: FeedClient<Channel>, handler: Arc<dyn StreamHandler>, asked: OpenStream) {
+pub(crate) async fn answer(
+    mut client: FeedClient<Channel>,
+    handler: Arc<dyn StreamHandler>,
+    asked: OpenStream,
+) {
     let id = asked.id;
     let opened = match asked.kind {
         Some(open_stream::Kind::Logs(logs)) => handler.logs(logs).await,
         Some(open_stream::Kind::Flows(flows)) => handler.flows(flows.query_json).await,
-        None => Err(StreamFailure { code: 501, message: "this node does not know such a stream".to_owned() }),
+        None => Err(StreamFailure {
+            code: 501,
+            message: "this node does not know such a stream".to_owned(),
+        }),
     };
     let (sender, queue) = mpsc::channel(QUEUE_MAX);
     let first = match &opened {
@@ -100,7 +107,11 @@ async fn pump(mut bytes: ByteStream, sender: mpsc::Sender<StreamUp>) {
 
 fn failed(failure: &StreamFailure) -> StreamUp {
     StreamUp {
-        error: if failure.message.is_empty() { "failed".to_owned() } else { failure.message.clone() },
+        error: if failure.message.is_empty() {
+            "failed".to_owned()
+        } else {
+            failure.message.clone()
+        },
         error_code: u32::from(failure.code),
         ..StreamUp::default()
     }

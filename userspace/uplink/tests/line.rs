@@ -1,5 +1,6 @@
 //! A whole cluster but for the kernel: registry, controllers, scheduler, feed and nodes, in one process over duplex
 //! connections. The nodes' Pods are ready as soon as they are wanted.
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 #[path = "line/cluster.rs"]
 mod cluster;
@@ -21,7 +22,10 @@ async fn a_snapshot_then_changes_each_acknowledged() {
     eventually("snapshot", || node.tables().complete).await;
     assert!(node.tables().services.contains_key(&ObjectName::new("default", "kubernetes")));
     let welcome = node.uplink.welcome().borrow().clone().unwrap();
-    assert_eq!((welcome.pod_cidr.as_str(), welcome.service_cidr.as_str()), ("10.42.0.0/24", "10.43.0.0/16"));
+    assert_eq!(
+        (welcome.pod_cidr.as_str(), welcome.service_cidr.as_str()),
+        ("10.42.0.0/24", "10.43.0.0/16")
+    );
     let first = node.tables().epoch;
     cluster.create("v1", "Service", &json!({
         "metadata": { "name": "web", "namespace": "default" }, "spec": { "ports": [{ "port": 80 }] },
@@ -34,7 +38,9 @@ async fn a_snapshot_then_changes_each_acknowledged() {
     let epochs = cluster.feed.epochs()["n1"].clone();
     assert!(epochs.connected && epochs.apply_us == 7, "{epochs:?}");
     node.uplink.ack(Epoch(u64::MAX), 1);
-    cluster.create("v1", "ConfigMap", &json!({ "metadata": { "name": "x", "namespace": "default" } })).await;
+    cluster
+        .create("v1", "ConfigMap", &json!({ "metadata": { "name": "x", "namespace": "default" } }))
+        .await;
     assert!(cluster.feed.epochs()["n1"].in_force < u64::MAX);
     cluster.stop().await;
 }
@@ -45,7 +51,8 @@ async fn a_broken_line_is_mended_and_brought_up_to_date() {
     let node = cluster.node("n1");
     eventually("snapshot", || node.tables().complete).await;
     node.cut();
-    eventually("noticed here", || matches!(*node.uplink.state().borrow(), LineState::Down { .. })).await;
+    eventually("noticed here", || matches!(*node.uplink.state().borrow(), LineState::Down { .. }))
+        .await;
     let kubernetes = ObjectName::new("default", "kubernetes");
     assert!(node.tables().services.contains_key(&kubernetes), "the last known state stays");
     eventually("noticed there", || !cluster.feed.is_connected("n1")).await;
@@ -58,7 +65,8 @@ async fn a_broken_line_is_mended_and_brought_up_to_date() {
     eventually("in force again", || {
         let epochs = cluster.feed.epochs()["n1"].clone();
         epochs.connected && epochs.sent > 0 && epochs.in_force == epochs.sent
-    }).await;
+    })
+    .await;
     cluster.stop().await;
 }
 
@@ -69,7 +77,8 @@ async fn a_node_speaks_only_for_itself() {
     eventually("refused", || match &*forger.uplink.state().borrow() {
         LineState::Down { why } => why.contains("node \"n2\" cannot speak for node \"n1\""),
         _ => false,
-    }).await;
+    })
+    .await;
     assert!(cluster.object("v1", "Node", None, "n1").is_none());
     cluster.stop().await;
 }
@@ -82,7 +91,8 @@ async fn a_newer_line_of_a_node_ends_the_older() {
     older.refuse_more();
     let newer = cluster.node("n1");
     eventually("second", || newer.tables().complete).await;
-    eventually("first ended", || matches!(*older.uplink.state().borrow(), LineState::Down { .. })).await;
+    eventually("first ended", || matches!(*older.uplink.state().borrow(), LineState::Down { .. }))
+        .await;
     assert!(cluster.feed.is_connected("n1"));
     cluster.stop().await;
 }

@@ -93,7 +93,8 @@ impl Rollout<'_> {
             None => self.create(revision),
         }
         if objects::annotation(&self.deployment.metadata, REVISION) != Some(&revision.to_string()) {
-            let patch = json!({ "metadata": { "annotations": { REVISION: revision.to_string() } } });
+            let patch =
+                json!({ "metadata": { "annotations": { REVISION: revision.to_string() } } });
             self.writes.push(Write::Patch {
                 kind: &kinds::DEPLOYMENT,
                 object: ObjectId::of(&self.deployment.metadata),
@@ -153,7 +154,9 @@ impl Rollout<'_> {
         let mut selector = spec.selector.clone();
         selector.match_labels = with_hash(selector.match_labels.as_ref());
         let mut annotations = meta.annotations.clone().unwrap_or_default();
-        annotations.retain(|key, _| ![LAST_APPLIED, REVISION, HISTORY, DESIRED, MAX].contains(&key.as_str()));
+        annotations.retain(|key, _| {
+            ![LAST_APPLIED, REVISION, HISTORY, DESIRED, MAX].contains(&key.as_str())
+        });
         annotations.insert(REVISION.to_owned(), revision.to_string());
         annotations.extend(size_annotations(self).into_iter().map(|(k, v)| (k.to_owned(), v)));
         let set = ReplicaSet {
@@ -162,7 +165,11 @@ impl Rollout<'_> {
                 namespace: meta.namespace.clone(),
                 labels,
                 annotations: Some(annotations),
-                owner_references: Some(vec![objects::controller_reference("apps/v1", "Deployment", meta)]),
+                owner_references: Some(vec![objects::controller_reference(
+                    "apps/v1",
+                    "Deployment",
+                    meta,
+                )]),
                 ..ObjectMeta::default()
             },
             spec: Some(ReplicaSetSpec {

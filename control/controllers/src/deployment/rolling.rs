@@ -97,7 +97,11 @@ impl Rollout<'_> {
             if let Some(single) = single {
                 single.replicas = wanted;
             }
-        } else if self.new.as_ref().is_some_and(|new| new.before() == wanted && new.available() == wanted) {
+        } else if self
+            .new
+            .as_ref()
+            .is_some_and(|new| new.before() == wanted && new.available() == wanted)
+        {
             for set in &mut self.old {
                 set.replicas = 0;
             }
@@ -122,7 +126,8 @@ impl Rollout<'_> {
         let mut left = change;
         for set in &mut sets {
             let share = fraction(set, allowed, change);
-            let share = if change > 0 { share.clamp(0, left.max(0)) } else { share.clamp(left.min(0), 0) };
+            let share =
+                if change > 0 { share.clamp(0, left.max(0)) } else { share.clamp(left.min(0), 0) };
             set.replicas += share;
             left -= share;
         }
@@ -141,7 +146,8 @@ fn fraction(set: &Set, allowed: i32, change: i32) -> i32 {
         .and_then(|text| text.parse::<i32>().ok())
         .filter(|max| *max > 0)
         .unwrap_or((allowed - change).max(1));
-    let (replicas, allowed, before) = (i64::from(set.replicas), i64::from(allowed), i64::from(before));
+    let (replicas, allowed, before) =
+        (i64::from(set.replicas), i64::from(allowed), i64::from(before));
     let target = (2 * replicas * allowed + before) / (2 * before);
     i32::try_from(target - replicas).unwrap_or(0)
 }

@@ -59,13 +59,20 @@ impl Rollout<'_> {
     ) -> Vec<DeploymentCondition> {
         let known = old.conditions.clone().unwrap_or_default();
         let find = |kind: &str| known.iter().find(|c| c.type_ == kind).cloned();
-        let mut next: Vec<DeploymentCondition> =
-            known.iter().filter(|c| !["Available", "Progressing"].contains(&c.type_.as_str())).cloned().collect();
+        let mut next: Vec<DeploymentCondition> = known
+            .iter()
+            .filter(|c| !["Available", "Progressing"].contains(&c.type_.as_str()))
+            .cloned()
+            .collect();
         next.extend(self.progressing(find("Progressing"), old, status));
-        let enough =
-            status.available_replicas.unwrap_or(0) >= self.wanted() - self.limits().1;
+        let enough = status.available_replicas.unwrap_or(0) >= self.wanted() - self.limits().1;
         let available = if enough {
-            self.condition("Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
+            self.condition(
+                "Available",
+                "True",
+                "MinimumReplicasAvailable",
+                "Deployment has minimum availability.",
+            )
         } else {
             let text = "Deployment does not have minimum availability.";
             self.condition("Available", "False", "MinimumReplicasUnavailable", text)
@@ -87,8 +94,12 @@ impl Rollout<'_> {
             return known;
         }
         if self.paused() {
-            let paused =
-                self.condition("Progressing", "Unknown", "DeploymentPaused", "Deployment is paused");
+            let paused = self.condition(
+                "Progressing",
+                "Unknown",
+                "DeploymentPaused",
+                "Deployment is paused",
+            );
             return Some(keep_times(known, paused));
         }
         if let Some(name) = &self.created {
@@ -99,10 +110,14 @@ impl Rollout<'_> {
             let text = "Deployment is resumed";
             return Some(self.condition("Progressing", "Unknown", "DeploymentResumed", text));
         }
-        let name = self.new.as_ref().map_or_else(|| objects::name(&self.deployment.metadata), Set::name);
+        let name =
+            self.new.as_ref().map_or_else(|| objects::name(&self.deployment.metadata), Set::name);
         if self.counts_are_complete(status) {
             let text = format!("ReplicaSet \"{name}\" has successfully progressed.");
-            return Some(keep_times(known, self.condition("Progressing", "True", "NewReplicaSetAvailable", &text)));
+            return Some(keep_times(
+                known,
+                self.condition("Progressing", "True", "NewReplicaSetAvailable", &text),
+            ));
         }
         let settled = reason == "NewReplicaSetAvailable"
             && status.replicas.unwrap_or(0) == status.updated_replicas.unwrap_or(0);
@@ -121,7 +136,8 @@ impl Rollout<'_> {
         }
         let known = known?;
         let since = known.last_update_time.as_ref().map(|t| t.0);
-        let overdue = since.is_some_and(|since| objects::age(since, self.now) >= objects::seconds(deadline));
+        let overdue =
+            since.is_some_and(|since| objects::age(since, self.now) >= objects::seconds(deadline));
         if reason == "ProgressDeadlineExceeded" || !overdue || reason == "NewReplicaSetAvailable" {
             return Some(known);
         }
@@ -129,7 +145,13 @@ impl Rollout<'_> {
         Some(self.condition("Progressing", "False", "ProgressDeadlineExceeded", &text))
     }
 
-    fn condition(&self, kind: &str, status: &str, reason: &str, message: &str) -> DeploymentCondition {
+    fn condition(
+        &self,
+        kind: &str,
+        status: &str,
+        reason: &str,
+        message: &str,
+    ) -> DeploymentCondition {
         DeploymentCondition {
             type_: kind.to_owned(),
             status: status.to_owned(),
@@ -152,16 +174,26 @@ fn has_progressed(old: &DeploymentStatus, new: &DeploymentStatus) -> bool {
 }
 
 /// The same condition stays as it is; a new reason keeps the time of the transition if the status is the same.
-fn keep_times(known: Option<DeploymentCondition>, next: DeploymentCondition) -> DeploymentCondition {
+fn keep_times(
+    known: Option<DeploymentCondition>,
+    next: DeploymentCondition,
+) -> DeploymentCondition {
     match known {
-        Some(known) if known.status == next.status && known.reason == next.reason && known.message == next.message => {
+        Some(known)
+            if known.status == next.status
+                && known.reason == next.reason
+                && known.message == next.message =>
+        {
             known
         }
         known => keep_transition(known, next),
     }
 }
 
-fn keep_transition(known: Option<DeploymentCondition>, next: DeploymentCondition) -> DeploymentCondition {
+fn keep_transition(
+    known: Option<DeploymentCondition>,
+    next: DeploymentCondition,
+) -> DeploymentCondition {
     match known {
         Some(known) if known.status == next.status => {
             DeploymentCondition { last_transition_time: known.last_transition_time, ..next }

@@ -35,7 +35,11 @@ fn pod(n: usize, port: i32, what: &str) -> Arc<Pod> {
 /// Apply plans until there is nothing to do.
 fn settle(service: &Arc<Service>, pods: &[Arc<Pod>], slices: &mut Vec<Arc<EndpointSlice>>) {
     for _ in 0..3 {
-        let state = State { services: vec![Arc::clone(service)], pods: pods.to_vec(), slices: slices.clone() };
+        let state = State {
+            services: vec![Arc::clone(service)],
+            pods: pods.to_vec(),
+            slices: slices.clone(),
+        };
         let writes = plan(&state);
         if writes.is_empty() {
             return;
@@ -47,9 +51,14 @@ fn settle(service: &Arc<Service>, pods: &[Arc<Pod>], slices: &mut Vec<Arc<Endpoi
                     slice.metadata.uid = Some(name);
                     slices.push(Arc::new(slice));
                 }
-                Write::Delete { object, .. } => slices.retain(|s| objects::name(&s.metadata) != object.name),
+                Write::Delete { object, .. } => {
+                    slices.retain(|s| objects::name(&s.metadata) != object.name)
+                }
                 Write::Patch { object, patch, .. } => {
-                    let slice = slices.iter_mut().find(|s| objects::name(&s.metadata) == object.name).unwrap();
+                    let slice = slices
+                        .iter_mut()
+                        .find(|s| objects::name(&s.metadata) == object.name)
+                        .unwrap();
                     let mut new = (**slice).clone();
                     new.endpoints = serde_json::from_value(patch["endpoints"].clone()).unwrap();
                     *slice = Arc::new(new);
@@ -61,7 +70,8 @@ fn settle(service: &Arc<Service>, pods: &[Arc<Pod>], slices: &mut Vec<Arc<Endpoi
 }
 
 fn sizes(slices: &[Arc<EndpointSlice>]) -> Vec<usize> {
-    let mut sizes: Vec<usize> = slices.iter().map(|s| s.endpoints.iter().flatten().count()).collect();
+    let mut sizes: Vec<usize> =
+        slices.iter().map(|s| s.endpoints.iter().flatten().count()).collect();
     sizes.sort_unstable();
     sizes
 }
@@ -86,20 +96,32 @@ fn slices_hold_a_hundred_and_stay_put() {
 
 #[test]
 fn conditions_follow_the_pod() {
-    let cases = [("", [true, true, false]), ("unready", [false, false, false]), ("deleting", [false, true, true])];
+    let cases = [
+        ("", [true, true, false]),
+        ("unready", [false, false, false]),
+        ("deleting", [false, true, true]),
+    ];
     for (what, expected) in cases {
         let mut slices = Vec::new();
         settle(&service(&json!({})), &[pod(1, 80, what)], &mut slices);
         let endpoint = slices[0].endpoints.as_ref().unwrap()[0].clone();
         let c = endpoint.conditions.unwrap();
-        assert_eq!([c.ready.unwrap(), c.serving.unwrap(), c.terminating.unwrap()], expected, "{what}");
+        assert_eq!(
+            [c.ready.unwrap(), c.serving.unwrap(), c.terminating.unwrap()],
+            expected,
+            "{what}"
+        );
         assert_eq!(endpoint.target_ref.unwrap().name.unwrap(), "p1");
     }
     let mut slices = Vec::new();
     settle(&service(&json!({})), &[pod(1, 80, "ended")], &mut slices);
     assert_eq!(sizes(&slices), [0]);
     let mut slices = Vec::new();
-    settle(&service(&json!({ "publishNotReadyAddresses": true })), &[pod(1, 80, "unready")], &mut slices);
+    settle(
+        &service(&json!({ "publishNotReadyAddresses": true })),
+        &[pod(1, 80, "unready")],
+        &mut slices,
+    );
     let endpoint = slices[0].endpoints.as_ref().unwrap()[0].clone();
     assert_eq!(endpoint.conditions.unwrap().ready, Some(true));
 }
@@ -108,7 +130,8 @@ fn conditions_follow_the_pod() {
 fn named_ports_are_resolved_per_pod() {
     let mut slices = Vec::new();
     settle(&service(&json!({})), &[pod(1, 8080, ""), pod(2, 9090, "")], &mut slices);
-    let mut ports: Vec<i32> = slices.iter().map(|s| s.ports.as_ref().unwrap()[0].port.unwrap()).collect();
+    let mut ports: Vec<i32> =
+        slices.iter().map(|s| s.ports.as_ref().unwrap()[0].port.unwrap()).collect();
     ports.sort_unstable();
     assert_eq!(ports, [8080, 9090]);
     let labels = slices[0].metadata.labels.clone().unwrap();

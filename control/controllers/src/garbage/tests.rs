@@ -13,7 +13,11 @@ fn node(kind: &'static KindInfo, name: &str, owners: &[(&str, &str)]) -> Node {
     });
     Node {
         kind,
-        object: ObjectId { namespace: "default".into(), name: name.into(), uid: format!("uid-{name}") },
+        object: ObjectId {
+            namespace: "default".into(),
+            name: name.into(),
+            uid: format!("uid-{name}"),
+        },
         resource_version: "1".into(),
         deleting: false,
         finalizers: Vec::new(),
@@ -39,7 +43,10 @@ fn an_object_goes_when_all_its_owners_are_gone() {
     let two = node(&kinds::POD, "p", &[("ReplicaSet", "gone"), ("ReplicaSet", "here")]);
     let patches = planned(vec![two, node(&kinds::REPLICA_SET, "here", &[])]);
     assert_eq!(patches.len(), 1);
-    assert!(patches[0].starts_with("patch Pod default/p") && patches[0].contains("uid-here"), "{patches:?}");
+    assert!(
+        patches[0].starts_with("patch Pod default/p") && patches[0].contains("uid-here"),
+        "{patches:?}"
+    );
     assert!(!patches[0].contains("uid-gone"));
 }
 
@@ -57,7 +64,10 @@ fn foreground_waits_for_the_dependents() {
     going.deleting = true;
     assert!(planned(vec![owner.clone(), going]).is_empty());
     let last = planned(vec![owner]);
-    assert_eq!(last, [r#"patch ReplicaSet default/rs {"metadata":{"finalizers":[],"resourceVersion":"1"}}"#]);
+    assert_eq!(
+        last,
+        [r#"patch ReplicaSet default/rs {"metadata":{"finalizers":[],"resourceVersion":"1"}}"#]
+    );
 }
 
 #[test]

@@ -34,7 +34,12 @@ pub(super) fn plan(state: &State, now: Timestamp) -> Vec<Write> {
             let id = ObjectId::of(&pod.metadata);
             let text = format!("Marking for deletion Pod {id}");
             writes.push(events::write(&events::event(
-                about, "Normal", "TaintManagerEviction", &text, "taint-eviction-controller", now,
+                about,
+                "Normal",
+                "TaintManagerEviction",
+                &text,
+                "taint-eviction-controller",
+                now,
             )));
             writes.push(Write::delete(&kinds::POD, id, Removal::Graceful));
         }

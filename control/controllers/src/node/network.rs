@@ -21,11 +21,17 @@ pub(super) fn plan(nodes: &[Arc<Node>], network: &PodCidrs, now: Timestamp) -> V
             network.mark_used(objects::name(&node.metadata), cidr).map_err(|e| e.to_string())
         });
         if let Err(why) = marked {
-            tracing::debug!(node = objects::name(&node.metadata), why, "pod network of a node not counted");
+            tracing::debug!(
+                node = objects::name(&node.metadata),
+                why,
+                "pod network of a node not counted"
+            );
         }
     }
-    let mut bare: Vec<&Arc<Node>> =
-        nodes.iter().filter(|n| n.spec.as_ref().and_then(|s| s.pod_cidr.as_ref()).is_none()).collect();
+    let mut bare: Vec<&Arc<Node>> = nodes
+        .iter()
+        .filter(|n| n.spec.as_ref().and_then(|s| s.pod_cidr.as_ref()).is_none())
+        .collect();
     bare.sort_by_key(|node| (objects::created(&node.metadata), objects::name(&node.metadata)));
     bare.into_iter().map(|node| give(node, &mut network, now)).collect()
 }
@@ -46,8 +52,14 @@ fn give(node: &Node, network: &mut PodCidrs, now: Timestamp) -> Write {
             let text = error.to_string();
             let hour = Timestamp::from_second(now.as_second() / 3600 * 3600).unwrap_or(now);
             // The same name for an hour: it is said once, not on every run.
-            events::write(&events::event(about, "Warning", "CIDRNotAvailable", &text, "node-controller", hour))
+            events::write(&events::event(
+                about,
+                "Warning",
+                "CIDRNotAvailable",
+                &text,
+                "node-controller",
+                hour,
+            ))
         }
     }
 }
-

@@ -17,7 +17,10 @@ fn state(lease: &str, spec: &Value, ready: &str, pods: &[Value]) -> State {
     State {
         nodes: vec![Arc::new(serde_json::from_value(node).unwrap())],
         leases: vec![Arc::new(serde_json::from_value(lease).unwrap())],
-        pods: pods.iter().map(|pod| Arc::new(serde_json::from_value(pod.clone()).unwrap())).collect(),
+        pods: pods
+            .iter()
+            .map(|pod| Arc::new(serde_json::from_value(pod.clone()).unwrap()))
+            .collect(),
         started: at("00:00:00"),
         network: PodCidrs::new("10.42.0.0/16".parse().unwrap()).unwrap(),
     }
@@ -39,7 +42,12 @@ fn planned(state: &State, now: Timestamp) -> Vec<String> {
 #[test]
 fn a_node_without_a_network_gets_one() {
     let writes = planned(&state("00:00:00", &json!({}), "True", &[]), at("00:00:05"));
-    assert_eq!(writes, [r#"patch Node n1 {"metadata":{"resourceVersion":"5"},"spec":{"podCIDR":"10.42.0.0/24","podCIDRs":["10.42.0.0/24"]}}"#]);
+    assert_eq!(
+        writes,
+        [
+            r#"patch Node n1 {"metadata":{"resourceVersion":"5"},"spec":{"podCIDR":"10.42.0.0/24","podCIDRs":["10.42.0.0/24"]}}"#
+        ]
+    );
 }
 
 #[test]
@@ -48,8 +56,14 @@ fn silence_makes_a_node_unknown_and_tainted() {
     assert!(planned(&state("00:10:00", &spec, "True", &[]), at("00:10:39")).is_empty());
     let writes = planned(&state("00:10:00", &spec, "True", &[]), at("00:10:40"));
     assert_eq!(writes.len(), 2, "{writes:?}");
-    assert!(writes[0].starts_with("patch Node/status n1") && writes[0].contains("NodeStatusUnknown"));
-    assert!(writes[1].contains(UNREACHABLE) && writes[1].contains("NoExecute") && writes[1].contains("NoSchedule"));
+    assert!(
+        writes[0].starts_with("patch Node/status n1") && writes[0].contains("NodeStatusUnknown")
+    );
+    assert!(
+        writes[1].contains(UNREACHABLE)
+            && writes[1].contains("NoExecute")
+            && writes[1].contains("NoSchedule")
+    );
 }
 
 #[test]
@@ -57,7 +71,12 @@ fn a_node_that_is_back_loses_its_taints() {
     let taint = json!([{ "key": UNREACHABLE, "effect": "NoExecute" }, { "key": "mine", "effect": "NoSchedule" }]);
     let spec = json!({ "podCIDR": "10.42.0.0/24", "taints": taint });
     let writes = planned(&state("00:10:00", &spec, "True", &[]), at("00:10:01"));
-    assert_eq!(writes, [r#"patch Node n1 {"metadata":{"resourceVersion":"5"},"spec":{"taints":[{"effect":"NoSchedule","key":"mine"}]}}"#]);
+    assert_eq!(
+        writes,
+        [
+            r#"patch Node n1 {"metadata":{"resourceVersion":"5"},"spec":{"taints":[{"effect":"NoSchedule","key":"mine"}]}}"#
+        ]
+    );
 }
 
 #[test]
@@ -77,8 +96,17 @@ fn pods_leave_when_they_tolerate_it_no_longer() {
     for (tolerations, now, evicted) in cases {
         let state = state("00:10:00", &spec, "Unknown", &[pod(&tolerations)]);
         let writes = planned(&state, at(now));
-        assert!(writes.iter().any(|w| w.starts_with("patch Pod/status default/p") && w.contains("False")), "{writes:?}");
-        assert_eq!(writes.contains(&"delete Pod default/p".to_owned()), evicted, "{tolerations} {now}");
+        assert!(
+            writes
+                .iter()
+                .any(|w| w.starts_with("patch Pod/status default/p") && w.contains("False")),
+            "{writes:?}"
+        );
+        assert_eq!(
+            writes.contains(&"delete Pod default/p".to_owned()),
+            evicted,
+            "{tolerations} {now}"
+        );
     }
 }
 

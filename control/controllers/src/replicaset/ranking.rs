@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::Pod;
 use crate::objects::{self, Timestamp};
 
 /// Smaller goes first.
-pub(super) type Rank = (bool, u8, bool, i64, Reverse<usize>, Reverse<i64>, u32, Reverse<i64>, String);
+pub(super) type Rank =
+    (bool, u8, bool, i64, Reverse<usize>, Reverse<i64>, u32, Reverse<i64>, String);
 
 /// Upstream's order: unscheduled, pending, not ready, cheaper to delete, on a crowded node, ready for
 /// the shortest time, most restarts, youngest. The name makes it total.

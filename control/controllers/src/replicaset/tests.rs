@@ -34,7 +34,8 @@ fn pod(name: &str, what: &str) -> Arc<Pod> {
             "unready" => pod["status"]["conditions"] = json!([]),
             "young" => {
                 pod["metadata"]["creationTimestamp"] = json!("2026-01-01T00:59:00Z");
-                pod["status"]["conditions"][0]["lastTransitionTime"] = json!("2026-01-01T00:59:30Z");
+                pod["status"]["conditions"][0]["lastTransitionTime"] =
+                    json!("2026-01-01T00:59:30Z");
             }
             "deleting" => pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:59:00Z"),
             "failed" => pod["status"]["phase"] = json!("Failed"),
@@ -57,7 +58,10 @@ fn planned(replicas: i32, pods: &[(&str, &str)]) -> Vec<String> {
 #[test]
 fn the_least_useful_go_first() {
     let pods = [
-        ("f-old", ""), ("e-young", "young"), ("c-unready", "unready"), ("b-pending", "pending unready"),
+        ("f-old", ""),
+        ("e-young", "young"),
+        ("c-unready", "unready"),
+        ("b-pending", "pending unready"),
         ("a-unscheduled", "unscheduled pending unready"),
     ];
     let order: Vec<Vec<String>> = (0..5).rev().map(|wanted| planned(wanted, &pods)).collect();

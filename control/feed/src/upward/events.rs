@@ -14,8 +14,12 @@ pub(super) fn named(mut event: Value, node: &str, now: &str) -> (String, String,
         namespace = "default".to_owned();
     }
     let parts = [
-        text(&about, "uid"), text(&about, "fieldPath"), text(&event, "reason"), text(&event, "message"),
-        text(&event, "type"), node.to_owned(),
+        text(&about, "uid"),
+        text(&about, "fieldPath"),
+        text(&event, "reason"),
+        text(&event, "message"),
+        text(&event, "type"),
+        node.to_owned(),
     ];
     let name = format!("{}.{:016x}", text(&about, "name"), fnv(&parts));
     event["apiVersion"] = Value::from("v1");

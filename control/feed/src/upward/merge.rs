@@ -55,7 +55,9 @@ pub(super) fn patch(old: &Value, new: &Value) -> Option<Value> {
     if old == new {
         return None;
     }
-    let (Value::Object(before), Value::Object(after)) = (old, new) else { return Some(new.clone()) };
+    let (Value::Object(before), Value::Object(after)) = (old, new) else {
+        return Some(new.clone());
+    };
     let gone = before.keys().filter(|key| !after.contains_key(*key));
     let mut changes: Map<String, Value> = gone.map(|key| (key.clone(), Value::Null)).collect();
     for (key, wanted) in after {

@@ -11,7 +11,9 @@ use beeline_auth::{Authority, Identity, JoinToken};
 use beeline_controllers::Controllers;
 use beeline_feed::Feed;
 use beeline_kit::{CancellationToken, SystemClock, Tasks};
-use beeline_registry::{Caller, DeleteOptions, Object, Options, Patch, Registry, Target, WriteOptions};
+use beeline_registry::{
+    Caller, DeleteOptions, Object, Options, Patch, Registry, Target, WriteOptions,
+};
 use beeline_store::Embedded;
 use beeline_tables::{ObjectName, Reader, Snapshot, Tables};
 use beeline_uplink::{
@@ -46,14 +48,22 @@ pub struct Cluster {
 impl Cluster {
     pub async fn new() -> Self {
         let (dir, tasks) = (tempfile::tempdir().unwrap(), Tasks::new());
-        let store = Embedded::open(&dir.path().join("store"), beeline_store::Options::default(), &tasks).await.unwrap();
-        let options = Options { advertise: Some(([192, 0, 2, 1].into(), 6443)), ..Options::default() };
+        let store =
+            Embedded::open(&dir.path().join("store"), beeline_store::Options::default(), &tasks)
+                .await
+                .unwrap();
+        let options =
+            Options { advertise: Some(([192, 0, 2, 1].into(), 6443)), ..Options::default() };
         let registry = Registry::open(store, options, &tasks).await.unwrap();
         let network = PodCidrs::new("10.42.0.0/16".parse().unwrap()).unwrap();
         let config = beeline_controllers::Config::new(network, Some("PEM".to_owned()));
         Controllers::start(&registry.client(Caller::system("controller-manager")), &config, &tasks);
         let clock = Arc::new(SystemClock);
-        beeline_scheduler::start(&registry.client(Caller::system("scheduler")), clock.clone(), &tasks);
+        beeline_scheduler::start(
+            &registry.client(Caller::system("scheduler")),
+            clock.clone(),
+            &tasks,
+        );
         let authority = Authority::open(dir.path(), SystemTime::now()).unwrap();
         let token = JoinToken::open(&authority).unwrap();
         let config = beeline_feed::Config {
@@ -89,7 +99,10 @@ impl Cluster {
     pub async fn create(&self, version: &str, kind: &str, object: &Value) -> Arc<Object> {
         let mut target = self.target(version, kind, object["metadata"]["namespace"].as_str(), "");
         target.name = None;
-        let made = self.registry.create(&self.caller, &target, object.clone(), &WriteOptions::default()).await;
+        let made = self
+            .registry
+            .create(&self.caller, &target, object.clone(), &WriteOptions::default())
+            .await;
         made.unwrap()
     }
 
@@ -104,7 +117,13 @@ impl Cluster {
         self.registry.delete(&self.caller, &target, &DeleteOptions::default()).await.unwrap();
     }
 
-    pub fn object(&self, version: &str, kind: &str, namespace: Option<&str>, name: &str) -> Option<Arc<Object>> {
+    pub fn object(
+        &self,
+        version: &str,
+        kind: &str,
+        namespace: Option<&str>,
+        name: &str,
+    ) -> Option<Arc<Object>> {
         let target = self.target(version, kind, namespace, name);
         self.registry.cached(target.kind, namespace, name)
     }
@@ -138,11 +157,14 @@ impl Dialer for Duplex {
             Ok(request)
         };
         let service = InterceptedService::new(self.feed.service(), prove);
-        let incoming = futures::stream::iter([Ok::<_, std::io::Error>(theirs)]).chain(futures::stream::pending());
+        let incoming = futures::stream::iter([Ok::<_, std::io::Error>(theirs)])
+            .chain(futures::stream::pending());
         let cut = self.tasks.token().child_token();
         *self.cut.lock().unwrap() = cut.clone();
         self.tasks.spawn("test-server", async move {
-            let serve = tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming);
+            let serve = tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(incoming);
             let _ = cut.run_until_cancelled(serve).await;
         });
         // Cutting the wire, not the server: both ends see a broken pipe.
@@ -150,7 +172,8 @@ impl Dialer for Duplex {
         let cut = self.cut.lock().unwrap().clone();
         self.tasks.spawn("test-wire", async move {
             let (mut far, mut ours) = (far, ours);
-            let _ = cut.run_until_cancelled(tokio::io::copy_bidirectional(&mut far, &mut ours)).await;
+            let _ =
+                cut.run_until_cancelled(tokio::io::copy_bidirectional(&mut far, &mut ours)).await;
         });
         channel_over(near).await
     }
