@@ -15,6 +15,8 @@ mod projector;
 mod references;
 mod service;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod upward;
 mod world;
 

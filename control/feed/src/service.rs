@@ -266,8 +266,12 @@ impl Line {
                     self.inner.connections.acked(&self.node, self.line, ack.epoch, ack.apply_us);
                 }
                 Ok(Some(Up { kind: Some(kind) })) => {
-                    if let Err(error) = upward.take(kind).await {
-                        tracing::warn!(error = %status(&error).message(), "report not taken");
+                    // A report cut short is said again on the next line.
+                    match self.end.run_until_cancelled(upward.take(kind)).await {
+                        Some(Ok(())) | None => {}
+                        Some(Err(error)) => {
+                            tracing::warn!(error = %status(&error).message(), "report not taken");
+                        }
                     }
                 }
                 Ok(Some(Up { kind: None })) => {}

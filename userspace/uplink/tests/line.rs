@@ -10,7 +10,7 @@ mod streams;
 mod workloads;
 
 use beeline_tables::{Epoch, ObjectName};
-use beeline_uplink::LineState;
+use beeline_uplink::{LineState, join};
 use serde_json::json;
 
 use cluster::{Cluster, eventually};
@@ -80,6 +80,21 @@ async fn a_node_speaks_only_for_itself() {
     })
     .await;
     assert!(cluster.object("v1", "Node", None, "n1").is_none());
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_is_traded_for_a_certificate() {
+    let cluster = Cluster::new().await;
+    let channel = cluster.channel("system:anonymous").await;
+    let request = beeline_auth::node_request("n7").unwrap();
+    let refused = join(channel.clone(), "bl1.00.wrong", "n7", request.csr_der.clone()).await;
+    assert!(refused.unwrap_err().to_string().starts_with("join as n7: "));
+    let joined = join(channel, &cluster.token, "n7", request.csr_der).await.unwrap();
+    assert!(
+        joined.certificate_pem.contains("BEGIN CERTIFICATE")
+            && joined.ca_pem.contains("BEGIN CERTIFICATE")
+    );
     cluster.stop().await;
 }
 

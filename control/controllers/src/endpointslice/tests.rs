@@ -52,7 +52,7 @@ fn settle(service: &Arc<Service>, pods: &[Arc<Pod>], slices: &mut Vec<Arc<Endpoi
                     slices.push(Arc::new(slice));
                 }
                 Write::Delete { object, .. } => {
-                    slices.retain(|s| objects::name(&s.metadata) != object.name)
+                    slices.retain(|s| objects::name(&s.metadata) != object.name);
                 }
                 Write::Patch { object, patch, .. } => {
                     let slice = slices

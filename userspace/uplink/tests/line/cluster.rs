@@ -41,6 +41,7 @@ pub struct Cluster {
     pub registry: Registry,
     pub feed: Feed,
     pub tasks: Tasks,
+    pub token: String,
     caller: Caller,
     _dir: tempfile::TempDir,
 }
@@ -66,6 +67,7 @@ impl Cluster {
         );
         let authority = Authority::open(dir.path(), SystemTime::now()).unwrap();
         let token = JoinToken::open(&authority).unwrap();
+        let token_text = token.reveal();
         let config = beeline_feed::Config {
             cluster_pod_cidr: "10.42.0.0/16".to_owned(),
             service_cidr: "10.43.0.0/16".to_owned(),
@@ -74,11 +76,18 @@ impl Cluster {
             clock,
         };
         let feed = Feed::start(registry.client(Caller::system("feed")), config, &tasks);
-        Self { registry, feed, tasks, caller: Caller::system("test"), _dir: dir }
+        Self { registry, feed, tasks, token: token_text, caller: Caller::system("test"), _dir: dir }
     }
 
     pub async fn stop(self) {
         self.tasks.stop(Duration::from_secs(5)).await;
+    }
+
+    /// A channel of someone with this name.
+    pub async fn channel(&self, user: &str) -> Channel {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        serve(&self.feed, user.to_owned(), far, &self.tasks, self.tasks.token());
+        channel_over(near).await.unwrap()
     }
 
     pub fn node(&self, name: &str) -> TestNode {
@@ -150,23 +159,9 @@ impl Dialer for Duplex {
             return Err(DialError::Other("closed by the test".to_owned()));
         }
         let (ours, theirs) = tokio::io::duplex(1 << 16);
-        let user = format!("system:node:{}", self.node);
-        let identity = Identity { user, groups: vec!["system:nodes".to_owned()] };
-        let prove = move |mut request: tonic::Request<()>| {
-            request.extensions_mut().insert(identity.clone());
-            Ok(request)
-        };
-        let service = InterceptedService::new(self.feed.service(), prove);
-        let incoming = futures::stream::iter([Ok::<_, std::io::Error>(theirs)])
-            .chain(futures::stream::pending());
         let cut = self.tasks.token().child_token();
         *self.cut.lock().unwrap() = cut.clone();
-        self.tasks.spawn("test-server", async move {
-            let serve = tonic::transport::Server::builder()
-                .add_service(service)
-                .serve_with_incoming(incoming);
-            let _ = cut.run_until_cancelled(serve).await;
-        });
+        serve(&self.feed, format!("system:node:{}", self.node), theirs, &self.tasks, cut);
         // Cutting the wire, not the server: both ends see a broken pipe.
         let (near, far) = tokio::io::duplex(1 << 16);
         let cut = self.cut.lock().unwrap().clone();
@@ -177,6 +172,29 @@ impl Dialer for Duplex {
         });
         channel_over(near).await
     }
+}
+
+/// Serve the feed on one connection whose client is proven to be `user`.
+fn serve(
+    feed: &Feed,
+    user: String,
+    io: tokio::io::DuplexStream,
+    tasks: &Tasks,
+    end: CancellationToken,
+) {
+    let identity = Identity { user, groups: vec!["system:nodes".to_owned()] };
+    let prove = move |mut request: tonic::Request<()>| {
+        request.extensions_mut().insert(identity.clone());
+        Ok(request)
+    };
+    let service = InterceptedService::new(feed.service(), prove);
+    let incoming =
+        futures::stream::iter([Ok::<_, std::io::Error>(io)]).chain(futures::stream::pending());
+    tasks.spawn("test-server", async move {
+        let serve =
+            tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming);
+        let _ = end.run_until_cancelled(serve).await;
+    });
 }
 
 /// What the handler of streams does in tests.
