@@ -23,6 +23,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
+use crate::events;
 use crate::objects::{self, Timestamp};
 use crate::write::{ObjectId, Part, Removal, Write};
 
@@ -208,6 +209,7 @@ impl<'a> Rollout<'a> {
             }
             let mut patch = json!({ "metadata": { "annotations": annotations } });
             if set.replicas != set.before() {
+                writes.push(self.scaled(set.name(), set.before(), set.replicas));
                 patch["spec"] = json!({ "replicas": set.replicas });
             }
             writes.push(Write::Patch {
@@ -218,6 +220,15 @@ impl<'a> Rollout<'a> {
             });
         }
         self.writes.extend(writes);
+    }
+
+    /// The Event that `kubectl describe` shows for a change of size.
+    fn scaled(&self, set: &str, from: i32, to: i32) -> Write {
+        let direction = if to > from { "up" } else { "down" };
+        let text = format!("Scaled {direction} replica set {set} from {from} to {to}");
+        let about = events::about("apps/v1", "Deployment", &self.deployment.metadata);
+        let by = "deployment-controller";
+        events::write(&events::event(about, "Normal", "ScalingReplicaSet", &text, by, self.now))
     }
 
     /// Old, empty ReplicaSets beyond the history limit go, oldest revision first.

@@ -180,7 +180,8 @@ impl Rollout<'_> {
             }),
             status: None,
         };
-        self.created = Some(name);
         self.writes.push(Write::create(&kinds::REPLICA_SET, &set));
+        self.writes.push(self.scaled(&name, 0, self.replicas_of_new()));
+        self.created = Some(name);
     }
 }
