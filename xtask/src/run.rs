@@ -26,7 +26,7 @@ pub fn bench(name: Bench, args: &[String]) -> anyhow::Result<()> {
     let name = match name {
         Bench::Boot => "boot",
         Bench::Connect => "connect",
-        Bench::Store => "store",
+        Bench::Store => return bench_store(args),
     };
     let binary = build()?;
     Err(exec::replace(Command::new(binary).args(["bench", name]).args(args)))
@@ -38,4 +38,14 @@ fn build() -> anyhow::Result<std::path::PathBuf> {
     exec::say("building beeline (release)");
     exec::run(exec::cargo().args(["build", "--release", "-p", "beeline"]))?;
     Ok(exec::root().join("target/release/beeline"))
+}
+
+/// The store alone needs neither kernel object nor root.
+fn bench_store(args: &[String]) -> anyhow::Result<()> {
+    let folder = exec::root().join("target/bench-store");
+    let mut command = exec::cargo();
+    command.args(["run", "--release", "-p", "beeline-store", "--example", "bench", "--"]).arg(&folder).args(args);
+    let outcome = exec::run(&mut command);
+    let _ = std::fs::remove_dir_all(&folder);
+    outcome
 }

@@ -1,0 +1,258 @@
+//! A node in this process: line to control, tables, dataplane, pods, flows.
+
+use std::{
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use beeline_container::{Embedded, ImageStore, Runtime};
+use beeline_datapath::{Datapath, State};
+use beeline_kit::{SystemClock, Tasks};
+use beeline_netdev::Net;
+use beeline_observe::Observer;
+use beeline_pods::{NodeNetwork, Pods, node::Machine, ports::Ports};
+use beeline_registry::{Caller, Registry};
+use beeline_tables::{NodeName, Reader, Tables};
+use beeline_uplink::{LineState, Uplink};
+use k8s_openapi::api::core::v1::Node;
+
+use crate::{
+    config::{Config, Role},
+    image,
+    instance::Instance,
+    server::Server,
+    status::AgentSide,
+    stop::Footprint,
+};
+
+mod dial;
+mod lines;
+mod network;
+mod peers;
+mod ports;
+mod streams;
+
+use network::Network;
+use ports::{DatapathAdapter, NetAdapter, UplinkReporter};
+
+/// A running node.
+pub struct Agent {
+    /// What looking commands ask.
+    pub side: AgentSide,
+    datapath: Datapath,
+    registry: Option<Registry>,
+    node_name: String,
+}
+
+/// What is there before the line to control is up.
+struct Ground {
+    cgroup_root: PathBuf,
+    net: Net,
+    node_ip: Ipv4Addr,
+    images: Arc<ImageStore>,
+    runtime: Arc<Embedded>,
+    machine: Machine,
+}
+
+impl Agent {
+    /// Start everything that a node does; pods of an earlier process are taken over.
+    pub async fn start(
+        config: Arc<Config>,
+        instance: &Instance,
+        server: Option<&Server>,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
+        let ground = prepare(&config, instance, tasks).await?;
+        let (writer, reader) = Tables::new();
+        let observer = Observer::new(NodeName(config.node_name.as_str().into()));
+        observer.follow_tables(reader.clone(), tasks);
+        let streams = Arc::new(streams::Streams::new(
+            Arc::clone(&ground.runtime) as Arc<dyn Runtime>,
+            observer.clone(),
+        ));
+        let dialer = dial::dialer(&config, server).await?;
+        let uplink = Uplink::start(uplink_config(&config, instance, &ground), dialer, streams, writer, tasks);
+        let network = Network::find(&config, &uplink).await?;
+        ground.net.install_guards(network.service_cidr, network.cluster_pod_cidr).await?;
+        let links = NodeNetwork::start(ground.net.clone(), &instance.id, network.pod_cidr)
+            .await
+            .context("take over the pods' links")?;
+        let datapath = start_datapath(&config, instance, &ground, links.node_address(), tasks).await?;
+        datapath.follow(reader.clone(), tasks);
+        peers::follow(ground.net.clone(), &config.node_name, reader.clone(), tasks);
+        follow_events(&datapath, &observer, tasks).await?;
+
+        let adapter = Arc::new(DatapathAdapter::start(datapath.clone(), uplink.clone(), tasks));
+        let ports = Ports {
+            runtime: Arc::clone(&ground.runtime) as Arc<dyn Runtime>,
+            images: Arc::clone(&ground.images) as Arc<dyn beeline_pods::ports::Images>,
+            net: Arc::new(NetAdapter::new(links, ground.net.clone(), &instance.id, datapath.clone())),
+            datapath: adapter,
+            reporter: Arc::new(UplinkReporter::new(uplink.clone())),
+            clock: Arc::new(SystemClock),
+        };
+        let pods_config = pods_config(&config, &ground);
+        let pods = Pods::start(pods_config, ports.clone(), reader.clone(), tasks).await?;
+        beeline_pods::node::start(ground.machine.clone(), config.data_dir.clone(), ports, tasks);
+
+        let side = side(&ground, instance, &datapath, observer, reader, &pods, &uplink);
+        Ok(Self {
+            side,
+            datapath,
+            registry: server.filter(|_| config.role == Role::Up).map(|server| server.registry.clone()),
+            node_name: config.node_name.clone(),
+        })
+    }
+
+    /// Wait until the kernel holds the first whole intent and, where control is here, the node counts as Ready.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        let mut in_force = self.datapath.in_force();
+        in_force.wait_for(|now| now.epoch.0 > 0).await.context("wait for the dataplane")?;
+        let Some(registry) = &self.registry else { return Ok(()) };
+        let client = registry.client(Caller::system("beeline"));
+        while !client.cached_one::<Node>(None, &self.node_name).is_some_and(|node| is_ready(&node)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Names of the kernel features that are missing here.
+    pub fn missing(&self) -> Vec<String> {
+        let features = self.datapath.features().iter();
+        features.filter(|feature| feature.state == State::Missing).map(|feature| feature.name.clone()).collect()
+    }
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+async fn prepare(config: &Config, instance: &Instance, tasks: &Tasks) -> anyhow::Result<Ground> {
+    let cgroup_root = match &config.cgroup_root {
+        Some(path) => path.clone(),
+        None => beeline_sys::cgroup::find_v2_mount().context("find a cgroup v2 mount")?,
+    };
+    Footprint::record(config, &instance.id, &cgroup_root)?;
+    let net = Net::new();
+    // Before the first pod or rule exists: no address of these ranges may ever leave by the default route.
+    net.install_guards(config.service_cidr, config.pod_cidr).await?;
+    let node_ip = match config.node_ip {
+        Some(ip) => ip,
+        None => net.internal_ip().await?,
+    };
+    let folder = config.data_dir.join(image::STORE);
+    let images = Arc::new(
+        ImageStore::open(&folder).with_context(|| format!("open the image store {}", folder.display()))?,
+    );
+    let runtime = beeline_container::embedded::Config {
+        run_dir: config.run_dir.clone(),
+        data_dir: config.data_dir.clone(),
+        log_dir: config.data_dir.join("logs"),
+        cgroup_root: cgroup_root.clone(),
+        instance: instance.id.clone(),
+        shim_command: vec![std::env::current_exe().context("find this program")?.into(), "shim".into()],
+        log_limits: beeline_container::logs::LogLimits::default(),
+    };
+    let runtime = Embedded::open(runtime, Arc::clone(&images), tasks)
+        .await
+        .context("take over the pods that run here")?;
+    let machine = Machine::read(&config.node_name, node_ip, &config.data_dir);
+    Ok(Ground { cgroup_root, net, node_ip, images, runtime: Arc::new(runtime), machine })
+}
+
+fn uplink_config(config: &Config, instance: &Instance, ground: &Ground) -> beeline_uplink::Config {
+    let health = beeline_pods::node::health(&config.data_dir);
+    let images = beeline_pods::ports::Images::list(&*ground.images);
+    let status = ground.machine.status(health, &images, None, SystemTime::now());
+    beeline_uplink::Config {
+        node_name: config.node_name.clone(),
+        instance: instance.id.clone(),
+        // The dataplane needs the node's range, which the server gives; the first acknowledgement tells what holds.
+        epoch_in_force: 0,
+        node: ground.machine.node(status),
+    }
+}
+
+async fn start_datapath(
+    config: &Config,
+    instance: &Instance,
+    ground: &Ground,
+    node_address: Ipv4Addr,
+    tasks: &Tasks,
+) -> anyhow::Result<Datapath> {
+    let mut datapath = beeline_datapath::Config::new(
+        &config.bpf_root,
+        &ground.cgroup_root,
+        &instance.id,
+        &config.node_name,
+    );
+    let found = ground.net.host_addresses().await?;
+    datapath.host_addresses = found.iter().filter(|found| !found.address.is_loopback()).map(|f| f.address).collect();
+    datapath.host_addresses.push(node_address);
+    datapath.host_addresses.sort_unstable();
+    datapath.host_addresses.dedup();
+    Datapath::start(datapath, tasks).await.context("start the dataplane")
+}
+
+async fn follow_events(datapath: &Datapath, observer: &Observer, tasks: &Tasks) -> anyhow::Result<()> {
+    let mut events = datapath.events(tasks).await?;
+    let observer = observer.clone();
+    let token = tasks.token();
+    tasks.spawn("flows", async move {
+        while let Some(Some(batch)) = token.run_until_cancelled(events.recv()).await {
+            observer.record(batch.clock_offset_ns, &batch.events);
+        }
+    });
+    Ok(())
+}
+
+fn pods_config(config: &Config, ground: &Ground) -> beeline_pods::Config {
+    let dns = u32::from(config.service_cidr.network()).saturating_add(10);
+    beeline_pods::Config {
+        node_name: NodeName(config.node_name.as_str().into()),
+        host_ip: ground.node_ip,
+        pods_dir: config.data_dir.join("pods"),
+        dns: beeline_pods::Dns {
+            server: Ipv4Addr::from(dns),
+            domain: config.cluster_domain.clone(),
+            node_resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        },
+    }
+}
+
+fn side(
+    ground: &Ground,
+    instance: &Instance,
+    datapath: &Datapath,
+    observer: Observer,
+    tables: Reader,
+    pods: &Pods,
+    uplink: &Uplink,
+) -> AgentSide {
+    let changed = pods.clone();
+    let state = uplink.state();
+    let in_force = datapath.in_force();
+    let lines = lines::Lines {
+        runtime: Arc::clone(&ground.runtime) as Arc<dyn Runtime>,
+        pods: pods.clone(),
+        cgroups: ground.cgroup_root.join(format!("beeline-{}/pods", instance.id)),
+    };
+    AgentSide {
+        datapath: datapath.clone(),
+        observer,
+        tables,
+        images: Arc::clone(&ground.images),
+        images_changed: Arc::new(move || changed.images_changed()),
+        pods: Arc::new(lines),
+        line: Arc::new(move || match &*state.borrow() {
+            LineState::Connected => (true, "connected".to_owned()),
+            LineState::Dialling => (false, "dialling".to_owned()),
+            LineState::Down { why } => (false, format!("down, pods and connections go on: {why}")),
+        }),
+        ready: Arc::new(move || in_force.borrow().epoch.0 > 0),
+    }
+}

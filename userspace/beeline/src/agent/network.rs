@@ -1,0 +1,75 @@
+//! The ranges that control gave this node, kept so that a restart without control finds them.
+
+use anyhow::{Context as _, bail};
+use beeline_uplink::{Uplink, Welcome};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+
+/// The name of the file in the data directory.
+const FILE: &str = "network.json";
+
+/// The cluster's ranges and this node's piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// This node's pods get addresses from here.
+    pub pod_cidr: Ipv4Net,
+    /// All pods' addresses.
+    pub cluster_pod_cidr: Ipv4Net,
+    /// All Services' addresses.
+    pub service_cidr: Ipv4Net,
+}
+
+impl Network {
+    /// What is known from before, else what the server says when the line comes up.
+    pub async fn find(config: &Config, uplink: &Uplink) -> anyhow::Result<Self> {
+        let path = config.data_dir.join(FILE);
+        let known = match std::fs::read(&path) {
+            Ok(bytes) => Some(
+                serde_json::from_slice::<Self>(&bytes)
+                    .with_context(|| format!("understand {}: remove it if no pod runs here", path.display()))?,
+            ),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        };
+        let mut welcome = uplink.welcome();
+        let heard = welcome.borrow_and_update().clone();
+        match (known, heard) {
+            (Some(known), None) => Ok(known),
+            (known, Some(heard)) => Self::agree(known, &heard, &path),
+            (None, None) => {
+                let heard = welcome.wait_for(Option::is_some).await.context("wait for the server")?.clone();
+                Self::agree(None, &heard.context("the server said nothing")?, &path)
+            }
+        }
+    }
+
+    fn agree(known: Option<Self>, heard: &Welcome, path: &std::path::Path) -> anyhow::Result<Self> {
+        let range = |text: &str| {
+            text.parse::<Ipv4Net>().with_context(|| format!("understand the range {text:?} that the server gave"))
+        };
+        let heard = Self {
+            pod_cidr: range(&heard.pod_cidr)?,
+            cluster_pod_cidr: range(&heard.cluster_pod_cidr)?,
+            service_cidr: range(&heard.service_cidr)?,
+        };
+        match known {
+            Some(known) if known == heard => Ok(known),
+            Some(known) => bail!(
+                "the server gives this node the pod range {}, but its pods have addresses of {}: it was part of \
+                 another cluster. End them with `beeline stop --kill` and remove {}",
+                heard.pod_cidr,
+                known.pod_cidr,
+                path.display()
+            ),
+            None => {
+                let aside = path.with_extension("new");
+                std::fs::write(&aside, serde_json::to_vec(&heard)?)
+                    .and_then(|()| std::fs::rename(&aside, path))
+                    .with_context(|| format!("write {}", path.display()))?;
+                Ok(heard)
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! From flags and a file to one resolved configuration. Unknown keys are refused.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+/// Everything that a server or an agent can be told; flags win over the file.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct NodeOptions {
+    /// Read further settings from this YAML file; its keys are the names of these flags
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Where state is kept [default: /var/lib/beeline]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where sockets and process ids are kept [default: /run/beeline]
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+    /// Where programs and maps are pinned [default: /sys/fs/bpf/beeline]
+    #[arg(long, value_name = "DIR")]
+    pub bpf_root: Option<PathBuf>,
+    /// The cgroup v2 folder whose processes are served [default: the root of the v2 mount]
+    #[arg(long, value_name = "DIR")]
+    pub cgroup_root: Option<PathBuf>,
+    /// Run in this network namespace: a name under /run/netns or a path
+    #[arg(long, value_name = "NAME|PATH")]
+    pub netns: Option<String>,
+    /// The name of this node [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// The address at which other nodes reach this one [default: that of the default route]
+    #[arg(long, value_name = "IP")]
+    pub node_ip: Option<Ipv4Addr>,
+    /// Where the API is served [default: 127.0.0.1:6443]
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// A further name or address for the API's certificate; may be repeated
+    #[arg(long, value_name = "NAME|IP")]
+    pub tls_san: Vec<String>,
+    /// The addresses of Pods [default: 10.42.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    pub pod_cidr: Option<Ipv4Net>,
+    /// The addresses of Services [default: 10.43.0.0/16]
+    #[arg(long, value_name = "CIDR")]
+    pub service_cidr: Option<Ipv4Net>,
+    /// The cluster's DNS domain [default: cluster.local]
+    #[arg(long, value_name = "DOMAIN")]
+    pub cluster_domain: Option<String>,
+    /// The server to join, e.g. https://192.0.2.1:6443 (agent)
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// The token to join with, from `beeline token` on the server (agent)
+    #[arg(long, value_name = "TOKEN", env = "BEELINE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// What to log: a level, or a filter such as `info,beeline_datapath=debug` [default: info]
+    #[arg(long, value_name = "FILTER", env = "BEELINE_LOG")]
+    pub log: Option<String>,
+    /// End when the process that started this one ends
+    #[arg(long, hide = true)]
+    #[serde(skip)]
+    pub die_with_parent: bool,
+    /// How to log: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Where a running beeline is found.
+#[derive(Clone, Debug, Args)]
+pub struct LookOptions {
+    /// Where its state is kept
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/beeline")]
+    pub data_dir: PathBuf,
+    /// Where its socket is
+    #[arg(long, value_name = "DIR", default_value = "/run/beeline")]
+    pub run_dir: PathBuf,
+}
+
+impl LookOptions {
+    /// The socket on which the agent answers.
+    pub fn socket(&self) -> PathBuf {
+        self.run_dir.join(SOCKET)
+    }
+}
+
+/// The name of the agent's socket in the run directory.
+pub const SOCKET: &str = "beeline.sock";
+
+/// What runs in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Both.
+    Up,
+    /// Control only.
+    Server,
+    /// Node only.
+    Agent,
+}
+
+impl Role {
+    /// Whether control runs here.
+    pub fn serves(self) -> bool {
+        matches!(self, Self::Up | Self::Server)
+    }
+
+    /// Whether a node runs here.
+    pub fn works(self) -> bool {
+        matches!(self, Self::Up | Self::Agent)
+    }
+}
+
+/// The configuration in effect.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    /// What runs in this process.
+    pub role: Role,
+    /// Where state is kept.
+    pub data_dir: PathBuf,
+    /// Where sockets and process ids are kept.
+    pub run_dir: PathBuf,
+    /// Where programs and maps are pinned.
+    pub bpf_root: PathBuf,
+    /// The cgroup v2 folder whose processes are served; `None`: the mount's root.
+    pub cgroup_root: Option<PathBuf>,
+    /// The network namespace to run in, as a path.
+    pub netns: Option<PathBuf>,
+    /// The name of this node.
+    pub node_name: String,
+    /// Its address, if it was given.
+    pub node_ip: Option<Ipv4Addr>,
+    /// Where the API is served.
+    pub listen: SocketAddr,
+    /// Further names for the API's certificate.
+    pub tls_san: Vec<String>,
+    /// The addresses of Pods.
+    pub pod_cidr: Ipv4Net,
+    /// The addresses of Services.
+    pub service_cidr: Ipv4Net,
+    /// The cluster's DNS domain.
+    pub cluster_domain: String,
+    /// The server to join.
+    pub server: Option<String>,
+    /// The token to join with.
+    #[serde(skip)]
+    pub token: Option<String>,
+    /// End with the parent process.
+    #[serde(skip)]
+    pub die_with_parent: bool,
+    /// What to log.
+    pub log: String,
+    /// How to log.
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Merge flags and file, fill in defaults, and check what can be checked without the machine.
+    pub fn resolve(role: Role, flags: NodeOptions) -> anyhow::Result<Self> {
+        let file = match &flags.config {
+            Some(path) => read(path)?,
+            None => NodeOptions::default(),
+        };
+        let options = merge(flags, file);
+        let path = |given: Option<PathBuf>, default: &str| given.unwrap_or_else(|| default.into());
+        let config = Self {
+            role,
+            data_dir: path(options.data_dir, "/var/lib/beeline"),
+            run_dir: path(options.run_dir, "/run/beeline"),
+            bpf_root: path(options.bpf_root, "/sys/fs/bpf/beeline"),
+            cgroup_root: options.cgroup_root,
+            netns: options.netns.map(netns_path),
+            node_name: node_name(options.node_name)?,
+            node_ip: options.node_ip,
+            listen: options.listen.unwrap_or((Ipv4Addr::LOCALHOST, 6443).into()),
+            tls_san: options.tls_san,
+            pod_cidr: options.pod_cidr.unwrap_or(cidr([10, 42, 0, 0])),
+            service_cidr: options.service_cidr.unwrap_or(cidr([10, 43, 0, 0])),
+            cluster_domain: options.cluster_domain.unwrap_or_else(|| "cluster.local".into()),
+            server: options.server,
+            token: options.token,
+            die_with_parent: options.die_with_parent,
+            log: options.log.unwrap_or_else(|| "info".into()),
+            log_format: options.log_format.unwrap_or_default(),
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if self.pod_cidr.contains(&self.service_cidr) || self.service_cidr.contains(&self.pod_cidr) {
+            bail!(
+                "--pod-cidr {} and --service-cidr {} overlap: give one of them another range",
+                self.pod_cidr,
+                self.service_cidr
+            );
+        }
+        if self.pod_cidr.prefix_len() > 24 {
+            bail!("--pod-cidr {} is too small: every node takes a /24 of it", self.pod_cidr);
+        }
+        if self.role == Role::Agent && self.server.is_none() {
+            bail!("an agent needs a server to join: give --server https://HOST:6443 and --token");
+        }
+        Ok(())
+    }
+
+    /// The URL at which this machine's own clients reach the API.
+    pub fn api_url(&self) -> String {
+        let ip = match self.listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ip => ip,
+        };
+        format!("https://{}", SocketAddr::new(ip, self.listen.port()))
+    }
+
+    /// Where the admin's kubeconfig is written.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data_dir.join("admin.kubeconfig")
+    }
+
+    /// The socket on which looking commands are answered.
+    pub fn socket(&self) -> PathBuf {
+        self.run_dir.join(SOCKET)
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<NodeOptions> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("read the configuration file {}", path.display()))?;
+    serde_saphyr::from_str(&text)
+        .with_context(|| format!("parse the configuration file {}", path.display()))
+}
+
+fn merge(flags: NodeOptions, file: NodeOptions) -> NodeOptions {
+    NodeOptions {
+        config: None,
+        data_dir: flags.data_dir.or(file.data_dir),
+        run_dir: flags.run_dir.or(file.run_dir),
+        bpf_root: flags.bpf_root.or(file.bpf_root),
+        cgroup_root: flags.cgroup_root.or(file.cgroup_root),
+        netns: flags.netns.or(file.netns),
+        node_name: flags.node_name.or(file.node_name),
+        node_ip: flags.node_ip.or(file.node_ip),
+        listen: flags.listen.or(file.listen),
+        tls_san: if flags.tls_san.is_empty() { file.tls_san } else { flags.tls_san },
+        pod_cidr: flags.pod_cidr.or(file.pod_cidr),
+        service_cidr: flags.service_cidr.or(file.service_cidr),
+        cluster_domain: flags.cluster_domain.or(file.cluster_domain),
+        server: flags.server.or(file.server),
+        token: flags.token.or(file.token),
+        die_with_parent: flags.die_with_parent,
+        log: flags.log.or(file.log),
+        log_format: flags.log_format.or(file.log_format),
+    }
+}
+
+fn netns_path(given: String) -> PathBuf {
+    if given.contains('/') { given.into() } else { Path::new("/run/netns").join(given) }
+}
+
+/// Lower case, as node names are; checked as upstream checks them when the node registers.
+fn node_name(given: Option<String>) -> anyhow::Result<String> {
+    let name = match given {
+        Some(name) => name,
+        None => rustix::system::uname()
+            .nodename()
+            .to_str()
+            .context("read the host name: it is not UTF-8; give --node-name")?
+            .to_owned(),
+    };
+    Ok(name.to_ascii_lowercase())
+}
+
+fn cidr(octets: [u8; 4]) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::from(octets), 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Config, NodeOptions, Role};
+
+    #[test]
+    fn flags_win_over_the_file_and_unknown_keys_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.yaml");
+        std::fs::write(&path, "node-name: from-file\ndata-dir: /tmp/from-file\n").unwrap();
+        let flags = NodeOptions {
+            config: Some(path.clone()),
+            node_name: Some("From-Flag".into()),
+            ..NodeOptions::default()
+        };
+        let config = Config::resolve(Role::Up, flags.clone()).unwrap();
+        assert_eq!(config.node_name, "from-flag");
+        assert_eq!(config.data_dir.to_str(), Some("/tmp/from-file"));
+
+        std::fs::write(&path, "node-nam: x\n").unwrap();
+        let error = format!("{:#}", Config::resolve(Role::Up, flags).unwrap_err());
+        assert!(error.contains("config.yaml") && error.contains("node-nam"), "{error}");
+    }
+
+    #[test]
+    fn ranges_that_overlap_are_refused() {
+        let flags = NodeOptions {
+            node_name: Some("n".into()),
+            service_cidr: Some("10.42.7.0/24".parse().unwrap()),
+            ..NodeOptions::default()
+        };
+        let error = Config::resolve(Role::Up, flags).unwrap_err().to_string();
+        assert!(error.contains("overlap"), "{error}");
+    }
+}

@@ -1,0 +1,155 @@
+//! Which beeline this is: everything that it makes on the machine carries the instance's id, so that the
+//! next start, or `beeline stop --kill`, finds it all.
+
+use std::{
+    fs::{self, File},
+    io::{Read as _, Seek as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+};
+
+use anyhow::{Context as _, bail};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::config::Config;
+
+/// The name of the file that holds the id, in the data directory.
+const ID_FILE: &str = "instance";
+/// The name of the lock and process id file, in the run directory.
+const PID_FILE: &str = "beeline.pid";
+
+/// The instance that this process is. Holds its lock until the process ends.
+#[derive(Debug)]
+pub struct Instance {
+    /// Six hex digits.
+    pub id: String,
+    _lock: File,
+}
+
+impl Instance {
+    /// Make the directories, take the lock, and read the id or make one.
+    pub fn open(config: &Config) -> anyhow::Result<Self> {
+        directory(&config.data_dir)?;
+        directory(&config.run_dir)?;
+        let lock = lock(&config.run_dir)?;
+        Ok(Self { id: id(&config.data_dir)?, _lock: lock })
+    }
+}
+
+/// The id kept in a data directory, if there is one.
+pub fn read_id(data_dir: &Path) -> anyhow::Result<Option<String>> {
+    let path = data_dir.join(ID_FILE);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+    };
+    let id = text.trim();
+    if id.len() != 6 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        bail!(
+            "{} holds {id:?} instead of six hex digits: restore it, or remove it once no pod of this data \
+             directory runs",
+            path.display()
+        );
+    }
+    Ok(Some(id.to_owned()))
+}
+
+/// The process that holds the lock of a run directory, if one does.
+pub fn holder(run_dir: &Path) -> anyhow::Result<Option<u32>> {
+    let path = run_dir.join(PID_FILE);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
+    };
+    if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        return Ok(None); // nobody holds it; ours goes with the file
+    }
+    Ok(read_pid(&file))
+}
+
+fn directory(path: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
+        format!("create {}: choose another with --data-dir or --run-dir", path.display())
+    })
+}
+
+fn lock(run_dir: &Path) -> anyhow::Result<File> {
+    let path = run_dir.join(PID_FILE);
+    let mut options = fs::OpenOptions::new();
+    let mut file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .with_context(|| format!("open {}", path.display()))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let holder = read_pid(&file).map_or("another process".into(), |pid| format!("process {pid}"));
+        bail!(
+            "{holder} is running with {} already: stop it with `beeline stop`, or give another --run-dir and \
+             --data-dir",
+            run_dir.display()
+        );
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).context("write the process id")?;
+    Ok(file)
+}
+
+fn read_pid(mut file: &File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn id(data_dir: &Path) -> anyhow::Result<String> {
+    if let Some(id) = read_id(data_dir)? {
+        return Ok(id);
+    }
+    let mut bytes = [0_u8; 3];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .context("read /dev/urandom")?;
+    let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Written aside, synced and renamed: half an id must never be found after a crash.
+    let aside = data_dir.join("instance.new");
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&aside)?;
+        writeln!(file, "{id}")?;
+        file.sync_all()?;
+        fs::rename(&aside, data_dir.join(ID_FILE))?;
+        File::open(data_dir)?.sync_all()
+    };
+    write().with_context(|| format!("write the instance's id into {}", data_dir.display()))?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{holder, id, lock, read_id};
+
+    #[test]
+    fn the_id_is_made_once_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read_id(folder.path()).unwrap(), None);
+        let first = id(folder.path()).unwrap();
+        assert_eq!(id(folder.path()).unwrap(), first);
+        std::fs::write(folder.path().join("instance"), "nonsense").unwrap();
+        assert!(id(folder.path()).unwrap_err().to_string().contains("six hex digits"));
+    }
+
+    #[test]
+    fn a_second_process_is_told_who_holds_the_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(holder(folder.path()).unwrap(), None);
+        let held = lock(folder.path()).unwrap();
+        let refused = lock(folder.path()).unwrap_err().to_string();
+        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        assert_eq!(holder(folder.path()).unwrap(), Some(std::process::id()));
+        drop(held);
+        assert_eq!(holder(folder.path()).unwrap(), None);
+    }
+}

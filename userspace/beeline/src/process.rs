@@ -1,0 +1,166 @@
+//! One process of beeline: enter its namespace, take its locks, build, run, drain.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use beeline_kit::{Tasks, telemetry};
+
+use crate::{
+    agent::Agent,
+    config::{Config, LogFormat, Role},
+    instance::Instance,
+    local, output,
+    server::Server,
+    status::Looking,
+    up,
+};
+
+/// How long tasks may take to end before they are ended.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Run until a signal says to stop. Pods and connections outlive the process.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let format = match config.log_format {
+        LogFormat::Text => telemetry::LogFormat::Text,
+        LogFormat::Json => telemetry::LogFormat::Json,
+    };
+    telemetry::init(format, &config.log);
+    if config.role.works() && !rustix::process::geteuid().is_root() {
+        anyhow::bail!(
+            "a node needs root: it creates network namespaces, cgroups and mounts, and loads programs into \
+             the kernel. Run it with sudo; `beeline server` alone runs as anybody"
+        );
+    }
+    if config.die_with_parent {
+        let signal = Some(rustix::process::Signal::TERM);
+        rustix::process::set_parent_process_death_signal(signal).context("ask to end with the parent")?;
+    }
+    // Namespaces are a property of threads, so this comes before the runtime makes any.
+    if let Some(netns) = &config.netns {
+        beeline_sys::netns::enter(netns).with_context(|| {
+            format!("enter the network namespace {}: create it with `ip netns add`", netns.display())
+        })?;
+    }
+    let instance = Instance::open(&config)?;
+    runtime()?.block_on(serve(Arc::new(config), instance))
+}
+
+/// Run a future of a short command.
+pub fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("start the async runtime")?.block_on(work)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
+        .max_blocking_threads(64)
+        .enable_all()
+        .build();
+    runtime.context("start the async runtime")
+}
+
+async fn serve(config: Arc<Config>, instance: Instance) -> anyhow::Result<()> {
+    let started = std::time::Instant::now();
+    let tasks = Tasks::new();
+    let mut stop = StopSignal::new()?;
+    let looking = Arc::new(Looking::new(&config, &instance, stop.trigger()));
+    local::serve(&config.socket(), Arc::clone(&looking) as Arc<dyn local::Answerer>, &tasks)?;
+
+    let built = tokio::select! {
+        built = build(&config, &instance, &looking, &tasks) => built,
+        reason = stop.wait() => {
+            tracing::info!(reason, "stopped while starting");
+            tasks.stop(DRAIN).await;
+            return Ok(());
+        }
+    };
+    let (server, agent) = match built {
+        Ok(parts) => parts,
+        Err(error) => {
+            tasks.stop(Duration::from_secs(1)).await;
+            return Err(error);
+        }
+    };
+    up::announce(&config, agent.as_ref(), started);
+
+    let fatal = async {
+        match &server {
+            Some(server) => server.fatal().await,
+            None => std::future::pending().await,
+        }
+    };
+    let outcome = tokio::select! {
+        reason = stop.wait() => {
+            tracing::info!(reason, "stopping; pods and connections stay");
+            Ok(())
+        }
+        error = fatal => Err(error),
+    };
+    up::notify("STOPPING=1");
+    tasks.stop(DRAIN).await;
+    if let Some(server) = server {
+        server.close().await;
+    }
+    let _ = std::fs::remove_file(config.socket());
+    outcome
+}
+
+async fn build(
+    config: &Arc<Config>,
+    instance: &Instance,
+    looking: &Arc<Looking>,
+    tasks: &Tasks,
+) -> anyhow::Result<(Option<Server>, Option<Agent>)> {
+    let server = match config.role.serves() {
+        true => Some(Server::start(Arc::clone(config), tasks).await?),
+        false => None,
+    };
+    if let Some(server) = &server {
+        looking.set_server(server);
+    }
+    let agent = match config.role {
+        Role::Server => None,
+        Role::Up | Role::Agent => {
+            Some(Agent::start(Arc::clone(config), instance, server.as_ref(), tasks).await?)
+        }
+    };
+    if let Some(agent) = &agent {
+        looking.set_agent(agent);
+        agent.ready().await?;
+    }
+    Ok((server, agent))
+}
+
+/// The first of: SIGTERM, SIGINT, `beeline stop`.
+struct StopSignal {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    asked: Arc<tokio::sync::Notify>,
+}
+
+impl StopSignal {
+    fn new() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
+            asked: Arc::default(),
+        })
+    }
+
+    fn trigger(&self) -> Arc<tokio::sync::Notify> {
+        Arc::clone(&self.asked)
+    }
+
+    async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => {
+                output::note("");
+                "SIGINT"
+            }
+            () = self.asked.notified() => "asked by `beeline stop`",
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Control in this process: store, registry, API server, controllers, scheduler, feed.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use beeline_alloc::PodCidrs;
+use beeline_apiserver::Check;
+use beeline_auth::{Authority, ClientCertificates, Identity, JoinToken, ServerNames, StaticAuthorizer};
+use beeline_feed::Feed;
+use beeline_kit::{SystemClock, Tasks};
+use beeline_registry::{Caller, Registry};
+use beeline_store::{Embedded, Store};
+use tokio::net::TcpListener;
+
+use crate::{config::Config, connector::FeedConnector};
+
+/// How long requests under way may take when the server stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Makes connections in memory.
+pub type Attach = Box<dyn Fn() -> tokio::io::DuplexStream + Send + Sync>;
+
+/// A running server.
+pub struct Server {
+    store: Arc<Embedded>,
+    api: beeline_apiserver::Server,
+    /// The lines to nodes.
+    pub feed: Feed,
+    /// The one door.
+    pub registry: Registry,
+}
+
+impl Server {
+    /// Open the store and start everything that decides. The API answers when this returns.
+    pub async fn start(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<Self> {
+        // First what fails most often, before anything is written.
+        let listener = TcpListener::bind(config.listen).await.with_context(|| {
+            format!("listen on {}: is another API server running? Choose another with --listen", config.listen)
+        })?;
+        let now = SystemTime::now();
+        let authority = Arc::new(Authority::open(&config.data_dir, now).context("open the cluster's authority")?);
+        let token = Arc::new(JoinToken::open(&authority).context("open the join token")?);
+        let folder = config.data_dir.join("store");
+        let store = Embedded::open(&folder, beeline_store::Options::default(), tasks)
+            .await
+            .with_context(|| format!("open the store in {}", folder.display()))?;
+        let registry = open_registry(&config, &store, tasks).await?;
+        let feed = start_feed(&config, &registry, &authority, &token, tasks);
+        let api = start_api(&config, &registry, &authority, &feed, &store, tasks);
+        let tls = tls(&config, &authority, now)?;
+        api.listen(listener, tls);
+        start_loops(&config, &registry, &authority, tasks)?;
+        write_kubeconfig(&config, &authority, now)?;
+        Ok(Self { store, api, feed, registry })
+    }
+
+    /// Connections in memory for the node of this process; they speak for that node alone.
+    pub fn attach(&self, node_name: &str) -> Attach {
+        let api = self.api.clone();
+        let user = format!("system:node:{node_name}");
+        Box::new(move || {
+            let (ours, theirs) = tokio::io::duplex(256 * 1024);
+            let identity = Identity { user: user.clone(), groups: vec!["system:nodes".into()] };
+            api.attach(theirs, Some(identity));
+            ours
+        })
+    }
+
+    /// Resolves only if the store failed for good: the process must end, as what it holds is no longer on disk.
+    pub async fn fatal(&self) -> anyhow::Error {
+        let error = self.store.fatal().await;
+        anyhow::Error::new(error).context("the store failed and stopped taking writes")
+    }
+
+    /// Asks the store how it is, whenever it is called.
+    pub fn store_status(&self) -> Box<dyn Fn() -> beeline_store::Status + Send + Sync> {
+        let store = Arc::clone(&self.store);
+        Box::new(move || store.status())
+    }
+
+    /// End connections and close the store, so that the next start need not check it.
+    pub async fn close(&self) {
+        self.api.stop(GRACE).await;
+        self.store.close().await;
+    }
+}
+
+async fn open_registry(
+    config: &Config,
+    store: &Arc<Embedded>,
+    tasks: &Tasks,
+) -> anyhow::Result<Registry> {
+    let options = beeline_registry::Options {
+        service_cidr: config.service_cidr,
+        reserved_ips: vec![cluster_dns(config).into()],
+        advertise: Some(advertised(config)),
+        authorizer: Arc::new(StaticAuthorizer),
+        ..beeline_registry::Options::default()
+    };
+    let store: Arc<dyn Store> = Arc::clone(store) as Arc<dyn Store>;
+    Registry::open(store, options, tasks).await.context("load the cluster's objects")
+}
+
+fn start_feed(
+    config: &Config,
+    registry: &Registry,
+    authority: &Arc<Authority>,
+    token: &Arc<JoinToken>,
+    tasks: &Tasks,
+) -> Feed {
+    let feed = beeline_feed::Config {
+        cluster_pod_cidr: config.pod_cidr.to_string(),
+        service_cidr: config.service_cidr.to_string(),
+        authority: Arc::clone(authority),
+        token: Arc::clone(token),
+        clock: Arc::new(SystemClock),
+    };
+    Feed::start(registry.client(Caller::system("feed")), feed, tasks)
+}
+
+fn start_api(
+    config: &Config,
+    registry: &Registry,
+    authority: &Authority,
+    feed: &Feed,
+    store: &Arc<Embedded>,
+    tasks: &Tasks,
+) -> beeline_apiserver::Server {
+    let mut options = beeline_apiserver::Options::new(
+        registry.clone(),
+        Arc::new(StaticAuthorizer),
+        authority.certificate_pem().to_owned(),
+    );
+    options.address = config.api_url().trim_start_matches("https://").to_owned();
+    options.nodes = Some(Arc::new(FeedConnector::new(feed.clone())));
+    options.grpc = Some(tonic::service::Routes::new(feed.service()).prepare().into_axum_router());
+    let store = Arc::clone(store);
+    options.checks = vec![Check { name: "store", holds: Arc::new(move || store.status().failed.is_none()) }];
+    beeline_apiserver::Server::new(options, tasks)
+}
+
+fn start_loops(
+    config: &Config,
+    registry: &Registry,
+    authority: &Authority,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
+    let network = PodCidrs::new(config.pod_cidr)
+        .with_context(|| format!("cut --pod-cidr {} into pieces for nodes", config.pod_cidr))?;
+    let ca_pem = Some(authority.certificate_pem().to_owned());
+    let controllers = beeline_controllers::Config::new(network, ca_pem);
+    beeline_controllers::Controllers::start(
+        &registry.client(Caller::system("controller-manager")),
+        &controllers,
+        tasks,
+    );
+    beeline_scheduler::start(&registry.client(Caller::system("kube-scheduler")), Arc::new(SystemClock), tasks);
+    Ok(())
+}
+
+fn tls(config: &Config, authority: &Authority, now: SystemTime) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    let mut extra: Vec<String> = config.tls_san.clone();
+    extra.push(advertised(config).0.to_string());
+    extra.extend(config.node_ip.map(|ip| ip.to_string()));
+    let names = ServerNames::standard(first_service_ip(config).into(), &config.node_name).with(extra);
+    let certified = authority.server(&names, now).context("issue the API's certificate")?;
+    beeline_auth::server_config(authority.certificate_pem(), &certified, ClientCertificates::Optional)
+        .context("prepare TLS")
+}
+
+/// Where others reach the API.
+fn advertised(config: &Config) -> (IpAddr, u16) {
+    let ip = match (config.listen.ip(), config.node_ip) {
+        (ip, Some(node)) if ip.is_unspecified() => node.into(),
+        (ip, _) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        (ip, _) => ip,
+    };
+    (ip, config.listen.port())
+}
+
+/// The address of Service `default/kubernetes`: the first of the range.
+fn first_service_ip(config: &Config) -> Ipv4Addr {
+    offset(config, 1)
+}
+
+/// The address kept for the cluster's DNS: the tenth of the range.
+fn cluster_dns(config: &Config) -> Ipv4Addr {
+    offset(config, 10)
+}
+
+fn offset(config: &Config, by: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(config.service_cidr.network()).saturating_add(by))
+}
+
+fn write_kubeconfig(config: &Config, authority: &Authority, now: SystemTime) -> anyhow::Result<()> {
+    let path = config.kubeconfig();
+    let text = authority.admin_kubeconfig(&config.api_url(), now).context("issue the admin's certificate")?;
+    write_private(&path, &text).with_context(|| format!("write {}", path.display()))
+}
+
+/// Written aside and renamed: a reader never sees half of it.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let aside = path.with_extension("new");
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    file.write_all(text.as_bytes())?;
+    std::fs::rename(&aside, path)
+}
