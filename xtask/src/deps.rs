@@ -33,10 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("beeline-observe", &["beeline-tables", "beeline-abi"]),
     ("beeline-netdev", &["beeline-sys"]),
     ("beeline-container", &["beeline-sys"]),
-    (
-        "beeline-pods",
-        &["beeline-tables", "beeline-container", "beeline-netdev", "beeline-sys"],
-    ),
+    ("beeline-pods", &["beeline-tables", "beeline-container", "beeline-netdev", "beeline-sys"]),
 ];
 
 /// Named by everybody outside `ebpf`.
@@ -111,7 +108,9 @@ fn complaints(package: &Package) -> Vec<String> {
             let allowed = arrows.get(name).is_some_and(|list| list.contains(&other))
                 || (!in_ebpf && SHARED.contains(&other));
             if !allowed {
-                wrong.push(format!("{name} names {other}, which no rule in xtask/src/deps.rs allows"));
+                wrong.push(format!(
+                    "{name} names {other}, which no rule in xtask/src/deps.rs allows"
+                ));
             }
         }
         if let Some(home) = homes.get(other)

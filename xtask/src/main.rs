@@ -11,7 +11,11 @@ mod setup;
 mod test;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Build, run and test beeline", disable_help_subcommand = true)]
+#[command(
+    name = "cargo xtask",
+    about = "Build, run and test beeline",
+    disable_help_subcommand = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -44,7 +44,10 @@ fn build() -> anyhow::Result<std::path::PathBuf> {
 fn bench_store(args: &[String]) -> anyhow::Result<()> {
     let folder = exec::root().join("target/bench-store");
     let mut command = exec::cargo();
-    command.args(["run", "--release", "-p", "beeline-store", "--example", "bench", "--"]).arg(&folder).args(args);
+    command
+        .args(["run", "--release", "-p", "beeline-store", "--example", "bench", "--"])
+        .arg(&folder)
+        .args(args);
     let outcome = exec::run(&mut command);
     let _ = std::fs::remove_dir_all(&folder);
     outcome

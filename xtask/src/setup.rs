@@ -23,6 +23,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libprotobuf-dev", "its standard messages"),
     ("busybox-static", "the example image of the demo and the tests"),
     ("iproute2", "namespaces in the demo and the tests"),
+    ("util-linux", "nsenter and unshare, for the same"),
+    ("curl", "requests from the node in the README and the tests"),
 ];
 
 const BPF_LINKER_VERSION: &str = "0.13.0";
@@ -46,7 +48,9 @@ fn install_packages() -> anyhow::Result<()> {
     }
     let names = missing.join(" ");
     if !exec::is_root() {
-        bail!("packages are missing; as root, run: apt-get install --no-install-recommends {names}");
+        bail!(
+            "packages are missing; as root, run: apt-get install --no-install-recommends {names}"
+        );
     }
     exec::say(&format!("installing {names}"));
     let apt = || {

@@ -7,7 +7,9 @@ pub fn run(args: &[String]) -> anyhow::Result<()> {
     setup::run()?;
     build_ebpf::run()?;
     if !exec::is_root() {
-        exec::say("not root: tests that need the kernel, namespaces or containers say that they are skipped");
+        exec::say(
+            "not root: tests that need the kernel, namespaces or containers say that they are skipped",
+        );
     }
     exec::run(exec::cargo().args(["build", "-p", "beeline"]))?;
     let scope: &[&str] = if args.is_empty() { &["--workspace", "--no-fail-fast"] } else { &[] };

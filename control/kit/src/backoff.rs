@@ -29,19 +29,11 @@ impl Backoff {
     /// As `new`, with a factor other than two.
     #[must_use]
     pub fn with_factor(base: Duration, max: Duration, factor: f64) -> Self {
-        Self {
-            base,
-            max,
-            factor: factor.max(1.0),
-            attempts: 0,
-        }
+        Self { base, max, factor: factor.max(1.0), attempts: 0 }
     }
 
     /// How long to wait now; the next answer will be longer.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it never ends, so it is no iterator"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "it never ends, so it is no iterator")]
     pub fn next(&mut self) -> Duration {
         let ceiling = self.max.as_secs_f64();
         let plain = (self.base.as_secs_f64() * self.factor.powi(self.attempts)).min(ceiling);

@@ -41,9 +41,7 @@ impl FakeClock {
     /// A clock that stands at `now`.
     #[must_use]
     pub fn new(now: SystemTime) -> Self {
-        Self {
-            time: Mutex::new((now, Instant::now())),
-        }
+        Self { time: Mutex::new((now, Instant::now())) }
     }
 
     /// Moves both clocks forward.
@@ -86,10 +84,7 @@ mod tests {
         let (wall, mono) = (clock.now(), clock.monotonic());
         assert_eq!((clock.now(), clock.monotonic()), (wall, mono));
         clock.advance(Duration::from_secs(5));
-        assert_eq!(
-            clock.now().duration_since(wall).unwrap(),
-            Duration::from_secs(5)
-        );
+        assert_eq!(clock.now().duration_since(wall).unwrap(), Duration::from_secs(5));
         assert_eq!(clock.monotonic() - mono, Duration::from_secs(5));
         clock.set_now(SystemTime::UNIX_EPOCH);
         assert_eq!(clock.monotonic() - mono, Duration::from_secs(5));

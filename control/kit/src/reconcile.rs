@@ -27,8 +27,7 @@ pub async fn reconcile_loop<F, Fut>(
 {
     let runs = async {
         loop {
-            f().instrument(tracing::debug_span!("reconcile", name))
-                .await;
+            f().instrument(tracing::debug_span!("reconcile", name)).await;
             let _ = tokio::time::timeout(interval, nudge.notified()).await;
         }
     };
@@ -43,11 +42,8 @@ mod tests {
     use crate::Tasks;
 
     fn start(run: Duration, interval: Duration) -> (Tasks, Arc<Notify>, Arc<AtomicUsize>) {
-        let (tasks, nudge, count) = (
-            Tasks::new(),
-            Arc::new(Notify::new()),
-            Arc::new(AtomicUsize::new(0)),
-        );
+        let (tasks, nudge, count) =
+            (Tasks::new(), Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
         let (token, bell, counter) = (tasks.token(), Arc::clone(&nudge), Arc::clone(&count));
         tasks.spawn(
             "test",

@@ -53,9 +53,7 @@ impl Tasks {
     /// An empty set.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            inner: Arc::new(Inner::default()),
-        }
+        Self { inner: Arc::new(Inner::default()) }
     }
 
     /// Runs `f` until it ends. It should end soon after `token()` is cancelled: `stop` aborts it otherwise.
@@ -69,11 +67,7 @@ impl Tasks {
             return;
         }
         let id = self.inner.announce(name);
-        let guard = Guard {
-            inner: Arc::clone(&self.inner),
-            id,
-            name,
-        };
+        let guard = Guard { inner: Arc::clone(&self.inner), id, name };
         let handle = self.inner.tracker.spawn(async move {
             let _guard = guard;
             f.await;
@@ -93,10 +87,7 @@ impl Tasks {
     /// A set that stops with this one, and can be stopped alone.
     #[must_use]
     pub fn child(&self) -> Self {
-        let inner = Arc::new(Inner {
-            token: self.inner.token.child_token(),
-            ..Inner::default()
-        });
+        let inner = Arc::new(Inner { token: self.inner.token.child_token(), ..Inner::default() });
         let mut state = self.inner.state();
         state.children.retain(|child| child.strong_count() > 0);
         state.children.push(Arc::downgrade(&inner));
@@ -107,11 +98,7 @@ impl Tasks {
     /// How many tasks run now, children's included.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.inner
-            .family()
-            .iter()
-            .map(|inner| inner.state().running.len())
-            .sum()
+        self.inner.family().iter().map(|inner| inner.state().running.len()).sum()
     }
 
     /// Cancels the token, waits up to `grace` for all tasks (children's too), then aborts the rest by name.
@@ -120,10 +107,7 @@ impl Tasks {
         let deadline = Instant::now() + grace;
         for inner in self.inner.family() {
             inner.tracker.close();
-            if tokio::time::timeout_at(deadline, inner.tracker.wait())
-                .await
-                .is_err()
-            {
+            if tokio::time::timeout_at(deadline, inner.tracker.wait()).await.is_err() {
                 inner.abort_all();
                 // An aborted task ends at its next await; one that never awaits must not hold us.
                 let _ = tokio::time::timeout(Duration::from_secs(1), inner.tracker.wait()).await;
@@ -155,12 +139,7 @@ impl Inner {
 
     /// This set and all below it, children first: they use what their parents run.
     fn family(self: &Arc<Self>) -> Vec<Arc<Self>> {
-        let children: Vec<_> = self
-            .state()
-            .children
-            .iter()
-            .filter_map(Weak::upgrade)
-            .collect();
+        let children: Vec<_> = self.state().children.iter().filter_map(Weak::upgrade).collect();
         let mut all: Vec<_> = children.iter().flat_map(Self::family).collect();
         all.push(Arc::clone(self));
         all

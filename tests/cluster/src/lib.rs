@@ -52,9 +52,11 @@ pub fn backends(node: &Node, service: &str) -> usize {
 
 /// Where a pod's processes live: its namespace and cgroup, as orders for a probe.
 pub fn place(node: &Node, pod: &str) -> Value {
-    let status: Value = serde_json::from_str(&node.ask(&["status", "-o", "json"])).unwrap_or_default();
+    let status: Value =
+        serde_json::from_str(&node.ask(&["status", "-o", "json"])).unwrap_or_default();
     let pods = status["pods"].as_array().cloned().unwrap_or_default();
-    let found = pods.iter().find(|line| line["name"].as_str().is_some_and(|name| name.starts_with(pod)));
+    let found =
+        pods.iter().find(|line| line["name"].as_str().is_some_and(|name| name.starts_with(pod)));
     let found = found.unwrap_or_else(|| panic!("no sandbox of {pod} in {status}"));
     serde_json::json!({ "netns": format!("/proc/{}/ns/net", found["pid"]), "cgroup": found["cgroup"] })
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use beeline_test_cluster::{LIMIT, node_with_image};
-use beeline_test_support::{Node, NodeOptions, Net, beeline, skip};
+use beeline_test_support::{Net, Node, NodeOptions, beeline, skip};
 
 #[test]
 fn kubectl_is_told_what_is_wrong() -> anyhow::Result<()> {
@@ -20,17 +20,33 @@ fn kubectl_is_told_what_is_wrong() -> anyhow::Result<()> {
             assert!(text.contains(word), "{word:?} is not in {text}");
         }
     };
-    let pod = |spec: &str| format!("apiVersion: v1\nkind: Pod\nmetadata: {{ name: p }}\nspec: {spec}\n");
-    refused(&pod("{ containers: [{ name: a, image: b, imag: c }] }"), &["unknown field \"spec.containers[0].imag\""]);
-    refused(&pod("{ containers: [{ name: a, image: b, ports: [{ containerPort: http }] }] }"), &["containerPort"]);
-    refused(&pod("{ containers: [{ name: A_B, image: b }] }"), &["spec.containers[0].name", "Invalid value"]);
+    let pod =
+        |spec: &str| format!("apiVersion: v1\nkind: Pod\nmetadata: {{ name: p }}\nspec: {spec}\n");
+    refused(
+        &pod("{ containers: [{ name: a, image: b, imag: c }] }"),
+        &["unknown field \"spec.containers[0].imag\""],
+    );
+    refused(
+        &pod("{ containers: [{ name: a, image: b, ports: [{ containerPort: http }] }] }"),
+        &["containerPort"],
+    );
+    refused(
+        &pod("{ containers: [{ name: A_B, image: b }] }"),
+        &["spec.containers[0].name", "Invalid value"],
+    );
     refused(&pod("{ containers: [] }"), &["spec.containers", "Required value"]);
-    refused("apiVersion: beeline.example/v1\nkind: Hive\nmetadata: { name: h }\n", &["no matches for kind \"Hive\""]);
+    refused(
+        "apiVersion: beeline.example/v1\nkind: Hive\nmetadata: { name: h }\n",
+        &["no matches for kind \"Hive\""],
+    );
     assert!(kubectl.fail(&["get", "pod", "nobody"]).contains("pods \"nobody\" not found"));
 
     kubectl.apply(&pod("{ containers: [{ name: a, image: 'nowhere:1' }] }"));
-    kubectl.wait(LIMIT, &["get", "pod", "p"], |text| text.contains("ErrImagePull") || text.contains("ImagePullBackOff"));
-    let described = kubectl.wait(LIMIT, &["describe", "pod", "p"], |text| text.contains("nowhere:1"));
+    kubectl.wait(LIMIT, &["get", "pod", "p"], |text| {
+        text.contains("ErrImagePull") || text.contains("ImagePullBackOff")
+    });
+    let described =
+        kubectl.wait(LIMIT, &["describe", "pod", "p"], |text| text.contains("nowhere:1"));
     assert!(described.contains("Failed"), "{described}");
     Ok(())
 }
@@ -87,7 +103,8 @@ fn without_root_or_with_a_bad_flag_it_says_so() -> anyhow::Result<()> {
     assert!(String::from_utf8_lossy(&output.stderr).contains("--server"));
 
     let net = Net::new()?;
-    let options = NodeOptions { arguments: vec!["--cgroup-root=/tmp".into()], ..NodeOptions::default() };
+    let options =
+        NodeOptions { arguments: vec!["--cgroup-root=/tmp".into()], ..NodeOptions::default() };
     let node = Node::new(net, options)?;
     let text = start_once(&node, &["--cgroup-root=/tmp"])?;
     assert!(text.contains("cgroup v2") && text.contains("/tmp"), "{text}");
@@ -114,10 +131,15 @@ fn start_once(node: &Node, arguments: &[&str]) -> anyhow::Result<String> {
 fn damage_store(node: &Node) -> anyhow::Result<String> {
     let mut segments: Vec<_> = walk(&node.data_dir())
         .into_iter()
-        .filter(|path| path.to_string_lossy().contains("segment") || path.extension().is_some_and(|e| e == "log"))
+        .filter(|path| {
+            path.to_string_lossy().contains("segment")
+                || path.extension().is_some_and(|e| e == "log")
+        })
         .collect();
     segments.sort();
-    let path = segments.first().ok_or_else(|| anyhow::anyhow!("no segment in {}", node.data_dir().display()))?;
+    let path = segments
+        .first()
+        .ok_or_else(|| anyhow::anyhow!("no segment in {}", node.data_dir().display()))?;
     let mut bytes = std::fs::read(path)?;
     bytes[600] ^= 1;
     std::fs::write(path, bytes)?;

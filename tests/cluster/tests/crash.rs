@@ -48,15 +48,19 @@ fn fifty_kills_under_writes_lose_nothing() -> anyhow::Result<()> {
     let stored = kubectl.run(&["get", "configmaps", "-o", "name"]);
     let acknowledged = acknowledged.into_inner().expect("no writer panicked");
     assert!(acknowledged.len() >= 10, "only {} writes were acknowledged", acknowledged.len());
-    let missing: Vec<_> =
-        acknowledged.iter().filter(|name| !stored.lines().any(|line| line == format!("configmap/{name}"))).collect();
+    let missing: Vec<_> = acknowledged
+        .iter()
+        .filter(|name| !stored.lines().any(|line| line == format!("configmap/{name}")))
+        .collect();
     assert!(missing.is_empty(), "acknowledged, then lost: {missing:?}");
 
-    eventually(LIMIT, "all pods are ready", || kubectl.run(&["get", "pods"]).matches("1/1").count() == 3);
+    eventually(LIMIT, "all pods are ready", || {
+        kubectl.run(&["get", "pods"]).matches("1/1").count() == 3
+    });
     assert_eq!(pods(&kubectl), pods_before, "the same pods run on, with no restart");
     eventually(LIMIT, "all backends in the kernel", || backends(&node, "default/hello") == 3);
     let ip = service_ip(&node, "hello");
-    let answer = node.host_command(&format!("busybox wget -q -T 5 -O - http://{ip}/")).output()?;
+    let answer = node.host_command(&format!("curl -sf -m 5 http://{ip}/")).output()?;
     assert!(String::from_utf8_lossy(&answer.stdout).starts_with("hello-"));
     Ok(())
     // Dropping the node checks that `beeline stop --kill` leaves nothing.
@@ -97,12 +101,23 @@ fn pods(kubectl: &Kubectl) -> String {
     kubectl.run(&["get", "pods", "--sort-by=.metadata.name", "-o", columns])
 }
 
-fn write_until(kubectl: &Kubectl, writer: u32, over: &AtomicBool, acknowledged: &Mutex<Vec<String>>) {
+fn write_until(
+    kubectl: &Kubectl,
+    writer: u32,
+    over: &AtomicBool,
+    acknowledged: &Mutex<Vec<String>>,
+) {
     let mut number = 0;
     while !over.load(Ordering::Relaxed) {
         let name = format!("w{writer}-{number}");
         number += 1;
-        let output = kubectl.output(&["create", "configmap", &name, "--from-literal=a=b", "--request-timeout=5s"]);
+        let output = kubectl.output(&[
+            "create",
+            "configmap",
+            &name,
+            "--from-literal=a=b",
+            "--request-timeout=5s",
+        ]);
         if output.status.success() {
             acknowledged.lock().expect("no writer panicked").push(name);
         }

@@ -1,6 +1,8 @@
 //! What a newcomer does, with the real kubectl: apply, look, change, follow, delete.
 
-use beeline_test_cluster::{LIMIT, backends, deploy_hello, import_image, node_with_image, service_ip};
+use beeline_test_cluster::{
+    LIMIT, backends, deploy_hello, import_image, node_with_image, service_ip,
+};
 use beeline_test_support::{eventually, skip};
 
 #[test]
@@ -20,7 +22,7 @@ fn a_newcomer_deploys_looks_changes_and_deletes() -> anyhow::Result<()> {
 
     // From the node itself, and from a pod.
     let ip = service_ip(&node, "hello");
-    let from_node = node.host_command(&format!("busybox wget -q -T 5 -O - http://{ip}/")).output()?;
+    let from_node = node.host_command(&format!("curl -sf -m 5 http://{ip}/")).output()?;
     let answer = String::from_utf8_lossy(&from_node.stdout).into_owned();
     assert!(answer.starts_with("hello-"), "{answer}{}", String::from_utf8_lossy(&from_node.stderr));
     kubectl.apply(&client(&ip, 30));
@@ -37,7 +39,8 @@ fn a_newcomer_deploys_looks_changes_and_deletes() -> anyhow::Result<()> {
         let flows = node.ask(&["flows", "--last", "20", "--pod", "default/client"]);
         flows.contains("default/client") && flows.contains("default/hello")
     });
-    let json = node.ask(&["flows", "--service", "default/hello", "--protocol", "tcp", "-o", "json"]);
+    let json =
+        node.ask(&["flows", "--service", "default/hello", "--protocol", "tcp", "-o", "json"]);
     for line in json.lines() {
         serde_json::from_str::<serde_json::Value>(line)?;
     }
@@ -54,9 +57,15 @@ fn a_newcomer_deploys_looks_changes_and_deletes() -> anyhow::Result<()> {
     let images = kubectl.run(&["get", "deploy/hello", "-o", "wide"]);
     assert!(images.contains("hello:2"), "{images}");
     let described = kubectl.run(&["describe", "deploy/hello"]);
-    assert!(described.contains("NewReplicaSetAvailable") && described.contains("5 available"), "{described}");
+    assert!(
+        described.contains("NewReplicaSetAvailable") && described.contains("5 available"),
+        "{described}"
+    );
     let described = kubectl.run(&["describe", "pods", "-l", "app=hello"]);
-    assert!(described.contains("Started container hello") || described.contains("Container started"), "{described}");
+    assert!(
+        described.contains("Started container hello") || described.contains("Container started"),
+        "{described}"
+    );
     let mut edit = kubectl.command(&["edit", "service/hello"]);
     edit.env("KUBE_EDITOR", "sed -i s/port:\\ 80$/port:\\ 8080/");
     assert!(edit.status()?.success());
@@ -77,9 +86,17 @@ fn kubectl_lists_what_there_is() -> anyhow::Result<()> {
     let node = node_with_image()?;
     let kubectl = node.kubectl();
     let resources = kubectl.run(&["api-resources"]);
-    for kind in
-        ["Namespace", "Node", "Pod", "Service", "EndpointSlice", "Endpoints", "ConfigMap", "Secret", "Deployment"]
-    {
+    for kind in [
+        "Namespace",
+        "Node",
+        "Pod",
+        "Service",
+        "EndpointSlice",
+        "Endpoints",
+        "ConfigMap",
+        "Secret",
+        "Deployment",
+    ] {
         assert!(resources.contains(kind), "{kind} in {resources}");
     }
     assert!(kubectl.run(&["version"]).contains("Server Version: v1.36"));
@@ -104,7 +121,7 @@ spec:
   containers:
     - name: client
       image: hello:1
-      command: [sh, -c, "for i in $(seq {requests}); do wget -q -T 5 -O - http://{ip}/; done"]
+      command: [sh, -c, "for i in $(seq {requests}); do wget -q -O - http://{ip}/; done"]
 "#
     )
 }

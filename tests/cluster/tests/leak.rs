@@ -26,14 +26,14 @@ fn service_addresses_stay_on_the_machine_whatever_happens() -> anyhow::Result<()
 
     // The way out works: this is what must not happen to a Service address.
     let before = received(&sink)?;
-    let _ = node.host_command("busybox wget -q -T 1 -O - http://198.51.100.7/").output()?;
+    let _ = node.host_command("curl -s -m 1 http://198.51.100.7/").output()?;
     eventually(LIMIT, "the sink counts", || received(&sink).is_ok_and(|now| now > before));
 
     deploy_hello(&node);
     let ip = service_ip(&node, "hello");
     let before = received(&sink)?;
     let attempt = |address: &str| {
-        let script = format!("busybox wget -q -T 1 -O - http://{address}/; busybox ping -c 1 -W 1 {address}");
+        let script = format!("curl -s -m 1 http://{address}/; echo x > /dev/udp/{address}/53");
         drop(node.host_command(&script).output());
     };
     attempt(&ip); // the Service itself
@@ -41,14 +41,22 @@ fn service_addresses_stay_on_the_machine_whatever_happens() -> anyhow::Result<()
     attempt("10.42.200.7"); // no pod has it
     node.kubectl().run(&["delete", "service", "hello"]);
     attempt(&ip); // a Service that was
-    assert_eq!(received(&sink)?, before, "packets for the cluster's own ranges went to the default route");
+    assert_eq!(
+        received(&sink)?,
+        before,
+        "packets for the cluster's own ranges went to the default route"
+    );
 
     // Not while the agent is dead either, and not from a process that it does not serve.
     node.kill();
-    let script = "busybox wget -q -T 1 -O - http://10.43.0.1:443/";
+    let script = "curl -s -m 1 http://10.43.0.1:443/; echo x > /dev/udp/10.43.0.1/53";
     drop(node.host_command(script).output());
-    drop(node.net.command("sh").args(["-c", script]).output());
-    assert_eq!(received(&sink)?, before, "packets for the cluster's own ranges went to the default route");
+    drop(node.net.command("bash").args(["-c", script]).output());
+    assert_eq!(
+        received(&sink)?,
+        before,
+        "packets for the cluster's own ranges went to the default route"
+    );
     node.start()?;
     Ok(())
 }

@@ -92,7 +92,12 @@ impl Kubectl {
 
     /// Wait until the output of a command passes a check.
     #[track_caller]
-    pub fn wait(&self, limit: Duration, arguments: &[&str], check: impl Fn(&str) -> bool) -> String {
+    pub fn wait(
+        &self,
+        limit: Duration,
+        arguments: &[&str],
+        check: impl Fn(&str) -> bool,
+    ) -> String {
         within(limit, &format!("kubectl {}", arguments.join(" ")), || {
             let output = self.output(arguments);
             let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -28,7 +28,8 @@ impl Net {
         let net = Self { holder };
         eventually(Duration::from_secs(5), "the new namespace", || {
             std::fs::read_link(net.path()).is_ok_and(|link| link != own)
-                && std::fs::read_to_string(format!("/proc/{}/comm", net.pid())).is_ok_and(|comm| comm.trim() == "sleep")
+                && std::fs::read_to_string(format!("/proc/{}/comm", net.pid()))
+                    .is_ok_and(|comm| comm.trim() == "sleep")
         });
         net.ip("link set lo up")?;
         Ok(net)
@@ -53,7 +54,8 @@ impl Net {
 
     /// Run `ip` inside, with arguments separated by spaces.
     pub fn ip(&self, arguments: &str) -> anyhow::Result<String> {
-        let output = self.command("ip").args(arguments.split_whitespace()).output().context("run ip")?;
+        let output =
+            self.command("ip").args(arguments.split_whitespace()).output().context("run ip")?;
         if !output.status.success() {
             bail!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
@@ -61,7 +63,13 @@ impl Net {
     }
 
     /// Join another namespace by a veth pair. Addresses with their prefix lengths, ours first.
-    pub fn connect(&self, other: &Self, link: &str, ours: &str, theirs: &str) -> anyhow::Result<()> {
+    pub fn connect(
+        &self,
+        other: &Self,
+        link: &str,
+        ours: &str,
+        theirs: &str,
+    ) -> anyhow::Result<()> {
         self.ip(&format!("link add {link} type veth peer name {link} netns {}", other.pid()))?;
         for (net, address) in [(self, ours), (other, theirs)] {
             net.ip(&format!("addr add {address} dev {link}"))?;

@@ -64,7 +64,9 @@ impl Node {
         self.spawn()?;
         let socket = self.run_dir().join("beeline.sock");
         within(READY_LIMIT, "beeline is ready", || {
-            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+            if let Some(status) =
+                self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+            {
                 panic!("beeline ended at once: {status}\n{}", self.log());
             }
             if !socket.exists() {
@@ -155,7 +157,7 @@ impl Node {
 
     /// A command in this node's namespace and cgroup, as a process of the host: it is served by the node.
     pub fn host_command(&self, script: &str) -> Command {
-        let mut command = self.net.command("sh");
+        let mut command = self.net.command("bash");
         let join = format!("echo $$ > {}/cgroup.procs && {script}", self.cgroup.display());
         command.args(["-c", &join]);
         command
@@ -199,7 +201,12 @@ impl Node {
         let name = format!("beeline-{}", instance.trim());
         let folder = self.folder.path().to_string_lossy().into_owned();
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        left.extend(mounts.lines().filter(|line| line.contains(&folder)).map(|line| format!("mount: {line}")));
+        left.extend(
+            mounts
+                .lines()
+                .filter(|line| line.contains(&folder))
+                .map(|line| format!("mount: {line}")),
+        );
         if !instance.is_empty() {
             for controller in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
                 let path = controller.path().join(&name);
@@ -209,9 +216,15 @@ impl Node {
             }
         }
         let inside = fs::read_dir(&self.cgroup).into_iter().flatten().flatten();
-        left.extend(inside.filter(|entry| entry.path().is_dir()).map(|entry| format!("cgroup: {}", entry.path().display())));
+        left.extend(
+            inside
+                .filter(|entry| entry.path().is_dir())
+                .map(|entry| format!("cgroup: {}", entry.path().display())),
+        );
         let links = self.net.ip("-o link show").unwrap_or_default();
-        left.extend(links.lines().filter(|line| line.contains(": bl")).map(|line| format!("link: {line}")));
+        left.extend(
+            links.lines().filter(|line| line.contains(": bl")).map(|line| format!("link: {line}")),
+        );
         let routes = self.net.ip("route show proto 190").unwrap_or_default();
         left.extend(routes.lines().map(|line| format!("route: {line}")));
         left.extend(processes_with(&folder).into_iter().map(|line| format!("process: {line}")));

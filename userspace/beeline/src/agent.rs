@@ -74,13 +74,20 @@ impl Agent {
             observer.clone(),
         ));
         let dialer = dial::dialer(&config, server).await?;
-        let uplink = Uplink::start(uplink_config(&config, instance, &ground), dialer, streams, writer, tasks);
+        let uplink = Uplink::start(
+            uplink_config(&config, instance, &ground),
+            dialer,
+            streams,
+            writer,
+            tasks,
+        );
         let network = Network::find(&config, &uplink).await?;
         ground.net.install_guards(network.service_cidr, network.cluster_pod_cidr).await?;
         let links = NodeNetwork::start(ground.net.clone(), &instance.id, network.pod_cidr)
             .await
             .context("take over the pods' links")?;
-        let datapath = start_datapath(&config, instance, &ground, links.node_address(), tasks).await?;
+        let datapath =
+            start_datapath(&config, instance, &ground, links.node_address(), tasks).await?;
         datapath.follow(reader.clone(), tasks);
         peers::follow(ground.net.clone(), &config.node_name, reader.clone(), tasks);
         follow_events(&datapath, &observer, tasks).await?;
@@ -89,7 +96,12 @@ impl Agent {
         let ports = Ports {
             runtime: Arc::clone(&ground.runtime) as Arc<dyn Runtime>,
             images: Arc::clone(&ground.images) as Arc<dyn beeline_pods::ports::Images>,
-            net: Arc::new(NetAdapter::new(links, ground.net.clone(), &instance.id, datapath.clone())),
+            net: Arc::new(NetAdapter::new(
+                links,
+                ground.net.clone(),
+                &instance.id,
+                datapath.clone(),
+            )),
             datapath: adapter,
             reporter: Arc::new(UplinkReporter::new(uplink.clone())),
             clock: Arc::new(SystemClock),
@@ -102,7 +114,9 @@ impl Agent {
         Ok(Self {
             side,
             datapath,
-            registry: server.filter(|_| config.role == Role::Up).map(|server| server.registry.clone()),
+            registry: server
+                .filter(|_| config.role == Role::Up)
+                .map(|server| server.registry.clone()),
             node_name: config.node_name.clone(),
         })
     }
@@ -113,7 +127,8 @@ impl Agent {
         in_force.wait_for(|now| now.epoch.0 > 0).await.context("wait for the dataplane")?;
         let Some(registry) = &self.registry else { return Ok(()) };
         let client = registry.client(Caller::system("beeline"));
-        while !client.cached_one::<Node>(None, &self.node_name).is_some_and(|node| is_ready(&node)) {
+        while !client.cached_one::<Node>(None, &self.node_name).is_some_and(|node| is_ready(&node))
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
@@ -122,12 +137,16 @@ impl Agent {
     /// Names of the kernel features that are missing here.
     pub fn missing(&self) -> Vec<String> {
         let features = self.datapath.features().iter();
-        features.filter(|feature| feature.state == State::Missing).map(|feature| feature.name.clone()).collect()
+        features
+            .filter(|feature| feature.state == State::Missing)
+            .map(|feature| feature.name.clone())
+            .collect()
     }
 }
 
 fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let conditions =
+        node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
@@ -146,7 +165,8 @@ async fn prepare(config: &Config, instance: &Instance, tasks: &Tasks) -> anyhow:
     };
     let folder = config.data_dir.join(image::STORE);
     let images = Arc::new(
-        ImageStore::open(&folder).with_context(|| format!("open the image store {}", folder.display()))?,
+        ImageStore::open(&folder)
+            .with_context(|| format!("open the image store {}", folder.display()))?,
     );
     let runtime = beeline_container::embedded::Config {
         run_dir: config.run_dir.clone(),
@@ -154,7 +174,10 @@ async fn prepare(config: &Config, instance: &Instance, tasks: &Tasks) -> anyhow:
         log_dir: config.data_dir.join("logs"),
         cgroup_root: cgroup_root.clone(),
         instance: instance.id.clone(),
-        shim_command: vec![std::env::current_exe().context("find this program")?.into(), "shim".into()],
+        shim_command: vec![
+            std::env::current_exe().context("find this program")?.into(),
+            "shim".into(),
+        ],
         log_limits: beeline_container::logs::LogLimits::default(),
     };
     let runtime = Embedded::open(runtime, Arc::clone(&images), tasks)
@@ -191,14 +214,19 @@ async fn start_datapath(
         &config.node_name,
     );
     let found = ground.net.host_addresses().await?;
-    datapath.host_addresses = found.iter().filter(|found| !found.address.is_loopback()).map(|f| f.address).collect();
+    datapath.host_addresses =
+        found.iter().filter(|found| !found.address.is_loopback()).map(|f| f.address).collect();
     datapath.host_addresses.push(node_address);
     datapath.host_addresses.sort_unstable();
     datapath.host_addresses.dedup();
     Datapath::start(datapath, tasks).await.context("start the dataplane")
 }
 
-async fn follow_events(datapath: &Datapath, observer: &Observer, tasks: &Tasks) -> anyhow::Result<()> {
+async fn follow_events(
+    datapath: &Datapath,
+    observer: &Observer,
+    tasks: &Tasks,
+) -> anyhow::Result<()> {
     let mut events = datapath.events(tasks).await?;
     let observer = observer.clone();
     let token = tasks.token();

@@ -105,14 +105,17 @@ async fn boot_once() -> anyhow::Result<Boot> {
 
 /// User and system time of a process so far, in hundredths of a second: fields 14 and 15 of proc(5)'s stat.
 fn processor_ticks(pid: u32) -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("read the process's times")?;
+    let text =
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).context("read the process's times")?;
     let (_, after_name) = text.rsplit_once(')').context("understand the process's times")?;
-    let fields: Vec<f64> = after_name.split_whitespace().skip(11).take(2).filter_map(|f| f.parse().ok()).collect();
+    let fields: Vec<f64> =
+        after_name.split_whitespace().skip(11).take(2).filter_map(|f| f.parse().ok()).collect();
     Ok(fields.iter().sum())
 }
 
 fn rss_kib(pid: u32) -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).context("read the process's memory")?;
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .context("read the process's memory")?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("find VmRSS")?;
     line.trim().trim_end_matches(" kB").trim().parse().context("understand VmRSS")
 }
@@ -135,19 +138,23 @@ async fn connect(connects: u32, how: Output) -> anyhow::Result<()> {
     let app = App::new(world.api()?, 0);
     app.deploy_one("hello", 1).await?;
     app.deploy_one("single", 1).await?;
-    let status: Status = ask_one(&world.run_dir(0).join(crate::config::SOCKET), &Ask::Status).await?;
+    let status: Status =
+        ask_one(&world.run_dir(0).join(crate::config::SOCKET), &Ask::Status).await?;
     let pod = |name: &str| {
         let found = status.pods.iter().find(|pod| pod.name.starts_with(name));
         found.with_context(|| format!("find the pod of {name}"))
     };
     let server = pod("single-")?;
     let _listener = probe::Listener::start(&server.place(), PROBE_PORT)?;
-    let direct: SocketAddrV4 = format!("{}:{PROBE_PORT}", server.address).parse().context("the pod's address")?;
-    let service: SocketAddrV4 = app.probe_address().await?.parse().context("the Service's address")?;
+    let direct: SocketAddrV4 =
+        format!("{}:{PROBE_PORT}", server.address).parse().context("the pod's address")?;
+    let service: SocketAddrV4 =
+        app.probe_address().await?.parse().context("the Service's address")?;
     let bar = indicatif::ProgressBar::new(CONNECT_ROUNDS.into()).with_message("connect");
     let mut rounds = Vec::new();
     for _ in 0..CONNECT_ROUNDS {
-        let found = probe::measure(&pod("hello-")?.place(), &[direct, service], connects / CONNECT_ROUNDS)?;
+        let found =
+            probe::measure(&pod("hello-")?.place(), &[direct, service], connects / CONNECT_ROUNDS)?;
         let [direct, service] = found[..] else { bail!("the probe gave {} figures", found.len()) };
         rounds.push(Connect { direct, service, ratio_p50: service.p50_us / direct.p50_us });
         bar.inc(1);

@@ -50,7 +50,8 @@ impl ApiClient {
         let what = format!("{method} {path}");
         let bytes = body.map_or(Bytes::new(), |body| body.to_string().into());
         let request = self.request(method, path).header(header::CONTENT_TYPE, content_type);
-        let response = self.exchange(request.body(Full::new(bytes))?).await.context(what.clone())?;
+        let response =
+            self.exchange(request.body(Full::new(bytes))?).await.context(what.clone())?;
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX);
         let body = match body.collect().await {
@@ -78,7 +79,8 @@ impl ApiClient {
 
     /// Read a text, such as a log.
     pub async fn text(&self, path: &str) -> anyhow::Result<String> {
-        let response = self.exchange(self.request(Method::GET, path).body(Full::default())?).await?;
+        let response =
+            self.exchange(self.request(Method::GET, path).body(Full::default())?).await?;
         let status = response.status();
         let body = response.into_body().collect().await.with_context(|| format!("GET {path}"))?;
         let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
@@ -90,7 +92,8 @@ impl ApiClient {
 
     /// Start to read something that keeps coming.
     pub async fn stream(&self, path: &str) -> anyhow::Result<Incoming> {
-        let response = self.exchange(self.request(Method::GET, path).body(Full::default())?).await?;
+        let response =
+            self.exchange(self.request(Method::GET, path).body(Full::default())?).await?;
         let status = response.status();
         if !status.is_success() {
             let body = response.into_body().collect().await?.to_bytes();
@@ -117,9 +120,13 @@ impl ApiClient {
             .connect(self.name.clone(), stream)
             .await
             .with_context(|| format!("TLS with the API server at {}", self.address))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         // The connection ends by itself when its one exchange is over or its reader is dropped.
-        #[expect(clippy::disallowed_methods, reason = "lives as long as the answer that it carries")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "lives as long as the answer that it carries"
+        )]
         tokio::spawn(async move {
             let _ = connection.await;
         });
@@ -133,8 +140,9 @@ impl ApiClient {
         let address = self.address;
         let connect = move || {
             beeline_sys::netns::inside(&netns, || {
-                std::net::TcpStream::connect(address)
-                    .map_err(|error| beeline_sys::SysError::new(format!("connect to {address}"), error))
+                std::net::TcpStream::connect(address).map_err(|error| {
+                    beeline_sys::SysError::new(format!("connect to {address}"), error)
+                })
             })
         };
         let stream = tokio::task::spawn_blocking(connect).await??;
@@ -191,9 +199,13 @@ impl Kubeconfig {
         let context = find(&self.contexts, context, "context")?;
         let cluster = find(&self.clusters, &context.cluster, "cluster")?;
         let user = find(&self.users, &context.user, "user")?;
-        let ca = decode(cluster.certificate_authority_data.as_deref(), "certificate-authority-data")?;
+        let ca =
+            decode(cluster.certificate_authority_data.as_deref(), "certificate-authority-data")?;
         let certified = beeline_auth::Certified {
-            certificate_pem: decode(user.client_certificate_data.as_deref(), "client-certificate-data")?,
+            certificate_pem: decode(
+                user.client_certificate_data.as_deref(),
+                "client-certificate-data",
+            )?,
             key_pem: decode(user.client_key_data.as_deref(), "client-key-data")?,
         };
         let config = beeline_auth::client_config(&ca, Some(&certified))?;
@@ -211,7 +223,8 @@ fn find<'a, T>(list: &'a [Named<T>], name: &str, what: &str) -> anyhow::Result<&
 }
 
 fn decode(data: Option<&str>, what: &str) -> anyhow::Result<String> {
-    let data = data.with_context(|| format!("it has no {what}: only embedded certificates are understood"))?;
+    let data = data
+        .with_context(|| format!("it has no {what}: only embedded certificates are understood"))?;
     let bytes = base64::engine::general_purpose::STANDARD
         .decode(data)
         .with_context(|| format!("its {what} is not base64"))?;

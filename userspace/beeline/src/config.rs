@@ -206,7 +206,8 @@ impl Config {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        if self.pod_cidr.contains(&self.service_cidr) || self.service_cidr.contains(&self.pod_cidr) {
+        if self.pod_cidr.contains(&self.service_cidr) || self.service_cidr.contains(&self.pod_cidr)
+        {
             bail!(
                 "--pod-cidr {} and --service-cidr {} overlap: give one of them another range",
                 self.pod_cidr,

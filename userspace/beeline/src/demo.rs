@@ -20,7 +20,9 @@ const NODES: usize = 3;
 /// Run the demo to its end, or until Ctrl-C, and remove everything it made.
 pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
-        anyhow::bail!("the demo needs root: it creates namespaces and loads programs into the kernel. Run it with sudo");
+        anyhow::bail!(
+            "the demo needs root: it creates namespaces and loads programs into the kernel. Run it with sudo"
+        );
     }
     process::block_on(async {
         world::remove_leftovers()?;
@@ -43,10 +45,11 @@ async fn play(world: &mut World, args: &DemoArgs) -> anyhow::Result<()> {
     let app = app::App::new(client, args.requests);
     step("deploying hello: 3 replicas behind a Service", app.deploy()).await?;
     report::pods(&app).await?;
-    step(&format!("sending {} requests from a client pod", args.requests), app.send_requests()).await?;
+    step(&format!("sending {} requests from a client pod", args.requests), app.send_requests())
+        .await?;
     report::balance(&app).await?;
-    report::flows(world).await?;
-    report::services(world).await?;
+    report::flows(world, &app).await?;
+    report::services(world, &app).await?;
     report::latency(world, &app, args.connects).await?;
     if args.keep {
         report::keep(world);

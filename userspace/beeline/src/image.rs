@@ -22,9 +22,42 @@ pub const STORE: &str = "images";
 
 /// Programs of busybox that the example image links to.
 const APPLETS: &[&str] = &[
-    "sh", "ash", "cat", "date", "echo", "env", "false", "head", "hostname", "httpd", "id", "ip", "ls", "mkdir", "mount",
-    "nc", "netstat", "nslookup", "ping", "ps", "rm", "seq", "sleep", "sort", "tail", "tar", "test", "touch",
-    "traceroute", "true", "udhcpc", "uname", "uniq", "vi", "wc", "wget",
+    "sh",
+    "ash",
+    "cat",
+    "date",
+    "echo",
+    "env",
+    "false",
+    "head",
+    "hostname",
+    "httpd",
+    "id",
+    "ip",
+    "ls",
+    "mkdir",
+    "mount",
+    "nc",
+    "netstat",
+    "nslookup",
+    "ping",
+    "ps",
+    "rm",
+    "seq",
+    "sleep",
+    "sort",
+    "tail",
+    "tar",
+    "test",
+    "touch",
+    "traceroute",
+    "true",
+    "udhcpc",
+    "uname",
+    "uniq",
+    "vi",
+    "wc",
+    "wget",
 ];
 
 /// What the example image runs: an HTTP server that says which pod it is, and that ends within its grace.
@@ -43,7 +76,8 @@ pub fn run(command: ImageCommand) -> anyhow::Result<()> {
 
 /// Write the example image.
 pub fn example(name: &str, archive: &Path) -> anyhow::Result<()> {
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"].iter().map(Path::new).find(|path| path.exists());
+    let busybox =
+        ["/bin/busybox", "/usr/bin/busybox"].iter().map(Path::new).find(|path| path.exists());
     let busybox = busybox.context("find busybox: install Debian's busybox-static")?;
     let mut entries = build::busybox_entries(busybox, APPLETS);
     entries.push(BuildEntry::dir("proc"));
@@ -52,7 +86,8 @@ pub fn example(name: &str, archive: &Path) -> anyhow::Result<()> {
         env: vec!["PATH=/bin".into()],
         ..ImageConfig::default()
     };
-    build::archive(archive, name, &entries, &config).with_context(|| format!("write {}", archive.display()))?;
+    build::archive(archive, name, &entries, &config)
+        .with_context(|| format!("write {}", archive.display()))?;
     output::note(&format!("wrote {name} to {}", archive.display()));
     Ok(())
 }
@@ -67,7 +102,9 @@ async fn import(look: LookOptions, archive: PathBuf) -> anyhow::Result<()> {
         return Ok(());
     }
     let store = open(&look)?;
-    let images = store.import(&archive, &mut |_| {}).with_context(|| format!("import {}", archive.display()))?;
+    let images = store
+        .import(&archive, &mut |_| {})
+        .with_context(|| format!("import {}", archive.display()))?;
     images.iter().for_each(|image| output::line(&imported(image)));
     Ok(())
 }
@@ -95,7 +132,8 @@ async fn list(look: LookOptions, how: Output) -> anyhow::Result<()> {
 async fn remove(look: LookOptions, image: String) -> anyhow::Result<()> {
     match running(&look)? {
         true => {
-            let _: String = ask_one(&look.socket(), &Ask::ImageRemove { image: image.clone() }).await?;
+            let _: String =
+                ask_one(&look.socket(), &Ask::ImageRemove { image: image.clone() }).await?;
         }
         false => open(&look)?.remove(&image).with_context(|| format!("remove {image}"))?,
     }

@@ -87,14 +87,17 @@ fn lock(run_dir: &Path) -> anyhow::Result<File> {
         .open(&path)
         .with_context(|| format!("open {}", path.display()))?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let holder = read_pid(&file).map_or("another process".into(), |pid| format!("process {pid}"));
+        let holder =
+            read_pid(&file).map_or("another process".into(), |pid| format!("process {pid}"));
         bail!(
             "{holder} is running with {} already: stop it with `beeline stop`, or give another --run-dir and \
              --data-dir",
             run_dir.display()
         );
     }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).context("write the process id")?;
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .context("write the process id")?;
     Ok(file)
 }
 

@@ -80,7 +80,8 @@ pub trait Answerer: Send + Sync + 'static {
 /// Listen on the socket until the tasks are stopped. A socket that a dead process left is replaced.
 pub fn serve(path: &Path, answerer: Arc<dyn Answerer>, tasks: &Tasks) -> anyhow::Result<()> {
     if path.exists() {
-        std::fs::remove_file(path).with_context(|| format!("remove the old socket {}", path.display()))?;
+        std::fs::remove_file(path)
+            .with_context(|| format!("remove the old socket {}", path.display()))?;
     }
     let listener = UnixListener::bind(path)
         .with_context(|| format!("listen on {}: is the path too long?", path.display()))?;
@@ -143,7 +144,10 @@ async fn ask_once(
 ) -> anyhow::Result<()> {
     use tokio::io::AsyncReadExt as _;
     let mut line = String::new();
-    BufReader::new(reader.take(ASK_BYTES_MAX as u64)).read_line(&mut line).await.context("read the question")?;
+    BufReader::new(reader.take(ASK_BYTES_MAX as u64))
+        .read_line(&mut line)
+        .await
+        .context("read the question")?;
     let ask = serde_json::from_str(&line)
         .context("understand the question: is the command of the same version as the agent?")?;
     // The asker may go away while nothing happens that could be sent to it.
@@ -179,7 +183,10 @@ impl Conversation {
     pub async fn next<T: DeserializeOwned>(&mut self) -> anyhow::Result<Option<T>> {
         let line = self.lines.next_line().await.context("read the agent's answer")?;
         let Some(line) = line else {
-            bail!("the agent behind {} went away in the middle of its answer", self.socket.display());
+            bail!(
+                "the agent behind {} went away in the middle of its answer",
+                self.socket.display()
+            );
         };
         match serde_json::from_str(&line).context("understand the agent's answer")? {
             Answer::Item(item) => {

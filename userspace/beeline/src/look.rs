@@ -26,13 +26,22 @@ pub async fn services(args: ServicesArgs) -> anyhow::Result<()> {
         output::line(&serde_json::to_string(&services)?);
         return Ok(());
     }
-    let mut table = Table::new(&["SERVICE", "FRONTEND", "BACKEND", "POD", "STATE", "OPEN", "TOTAL"]);
+    let mut table =
+        Table::new(&["SERVICE", "FRONTEND", "BACKEND", "POD", "STATE", "OPEN", "TOTAL"]);
     for frontend in &services.frontends {
         let name = format!("{}{}", frontend.service, port_suffix(&frontend.port_name));
         let address = format!("{}/{}", frontend.address, frontend.protocol);
         if frontend.backends.is_empty() {
             let refused = "none: refused".to_owned();
-            table.row(vec![name.clone(), address.clone(), refused, "-".into(), "-".into(), "0".into(), "0".into()]);
+            table.row(vec![
+                name.clone(),
+                address.clone(),
+                refused,
+                "-".into(),
+                "-".into(),
+                "0".into(),
+                "0".into(),
+            ]);
         }
         for (index, backend) in frontend.backends.iter().enumerate() {
             let first = |text: &str| if index == 0 { text.to_owned() } else { String::new() };
@@ -100,7 +109,9 @@ pub async fn status(args: StatusArgs) -> anyhow::Result<()> {
 /// `beeline token`.
 pub fn token(look: &LookOptions) -> anyhow::Result<()> {
     let authority = open_authority(&look.data_dir)?;
-    output::line(&beeline_auth::JoinToken::open(&authority).context("read the join token")?.reveal());
+    output::line(
+        &beeline_auth::JoinToken::open(&authority).context("read the join token")?.reveal(),
+    );
     Ok(())
 }
 
@@ -111,14 +122,16 @@ fn open_authority(data_dir: &Path) -> anyhow::Result<beeline_auth::Authority> {
         "{} holds no server's state: run this on the server, with its --data-dir",
         data_dir.display()
     );
-    beeline_auth::Authority::open(data_dir, std::time::SystemTime::now()).context("open the cluster's authority")
+    beeline_auth::Authority::open(data_dir, std::time::SystemTime::now())
+        .context("open the cluster's authority")
 }
 
 /// `beeline kubeconfig`.
 pub fn kubeconfig(look: &LookOptions) -> anyhow::Result<()> {
     let path = look.data_dir.join("admin.kubeconfig");
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("read {}: run this on the server, with its --data-dir", path.display()))?;
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!("read {}: run this on the server, with its --data-dir", path.display())
+    })?;
     text.lines().for_each(output::line);
     Ok(())
 }

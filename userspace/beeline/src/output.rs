@@ -23,7 +23,11 @@ impl Table {
     pub fn lines(&self) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
         };
         let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
         let line = |row: &Vec<String>| {
@@ -75,7 +79,11 @@ pub fn bytes(count: u64) -> String {
         whole /= 1024;
         unit += 1;
     }
-    if unit == 0 || whole >= 100 { format!("{whole} {}", UNITS[unit]) } else { format!("{whole}.{tenth} {}", UNITS[unit]) }
+    if unit == 0 || whole >= 100 {
+        format!("{whole} {}", UNITS[unit])
+    } else {
+        format!("{whole}.{tenth} {}", UNITS[unit])
+    }
 }
 
 /// A time span for people, as `kubectl` writes ages: `45s`, `3m10s`, `2h5m`, `4d`.

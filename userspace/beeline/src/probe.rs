@@ -109,7 +109,8 @@ fn join(place: &Place) -> anyhow::Result<()> {
 }
 
 fn listen(port: u16) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(("0.0.0.0", port)).with_context(|| format!("listen on port {port}"))?;
+    let listener =
+        TcpListener::bind(("0.0.0.0", port)).with_context(|| format!("listen on port {port}"))?;
     output::line("ready");
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -147,7 +148,8 @@ fn connect_once(target: SocketAddrV4) -> anyhow::Result<f64> {
         .with_context(|| format!("connect to {target}"))?;
     let took = start.elapsed();
     // A reset on close: tens of thousands of connections must not use up the ports.
-    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).context("set SO_LINGER")?;
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))
+        .context("set SO_LINGER")?;
     Ok(took.as_secs_f64() * 1e6)
 }
 
@@ -161,13 +163,15 @@ fn request(target: SocketAddrV4, per_second: u32) -> anyhow::Result<Load> {
     let interval = Duration::from_secs(1) * REQUEST_THREADS / per_second.max(1);
     output::line("ready");
     std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..REQUEST_THREADS).map(|_| scope.spawn(|| request_steadily(target, interval, &over))).collect();
+        let threads: Vec<_> = (0..REQUEST_THREADS)
+            .map(|_| scope.spawn(|| request_steadily(target, interval, &over)))
+            .collect();
         let waited = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         over.store(true, std::sync::atomic::Ordering::Relaxed);
         let mut total = Load::default();
         for thread in threads {
-            let part = thread.join().map_err(|_| anyhow::anyhow!("a requesting thread panicked"))?;
+            let part =
+                thread.join().map_err(|_| anyhow::anyhow!("a requesting thread panicked"))?;
             total.sent += part.sent;
             total.failed += part.failed;
             total.failures.extend(part.failures);
@@ -178,7 +182,11 @@ fn request(target: SocketAddrV4, per_second: u32) -> anyhow::Result<Load> {
     })
 }
 
-fn request_steadily(target: SocketAddrV4, interval: Duration, over: &std::sync::atomic::AtomicBool) -> Load {
+fn request_steadily(
+    target: SocketAddrV4,
+    interval: Duration,
+    over: &std::sync::atomic::AtomicBool,
+) -> Load {
     let mut load = Load::default();
     let start = Instant::now();
     while !over.load(std::sync::atomic::Ordering::Relaxed) {
@@ -197,7 +205,8 @@ fn request_steadily(target: SocketAddrV4, interval: Duration, over: &std::sync::
 
 fn request_once(target: SocketAddrV4) -> anyhow::Result<()> {
     use std::io::{Read as _, Write as _};
-    let mut stream = TcpStream::connect_timeout(&target.into(), CONNECT_LIMIT).context("connect")?;
+    let mut stream =
+        TcpStream::connect_timeout(&target.into(), CONNECT_LIMIT).context("connect")?;
     stream.set_read_timeout(Some(CONNECT_LIMIT))?;
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").context("send")?;
     let mut answer = Vec::new();
@@ -211,7 +220,9 @@ fn request_once(target: SocketAddrV4) -> anyhow::Result<()> {
 
 fn latency(mut times: Vec<f64>) -> Latency {
     times.sort_by(f64::total_cmp);
-    let at = |per_cent: usize| times.get((times.len() * per_cent / 100).min(times.len().saturating_sub(1)));
+    let at = |per_cent: usize| {
+        times.get((times.len() * per_cent / 100).min(times.len().saturating_sub(1)))
+    };
     let value = |per_cent| at(per_cent).copied().unwrap_or(f64::NAN);
     Latency { p50_us: value(50), p90_us: value(90), p99_us: value(99) }
 }
@@ -246,7 +257,11 @@ impl Drop for Listener {
 }
 
 /// Measure connections from a place to several targets, interleaved.
-pub fn measure(place: &Place, targets: &[SocketAddrV4], count: u32) -> anyhow::Result<Vec<Latency>> {
+pub fn measure(
+    place: &Place,
+    targets: &[SocketAddrV4],
+    count: u32,
+) -> anyhow::Result<Vec<Latency>> {
     let work = Work::Connect { targets: targets.to_vec(), count };
     let output = command(&Orders { place: place.clone(), work })?.stdin(Stdio::null()).output()?;
     if !output.status.success() {

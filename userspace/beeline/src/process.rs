@@ -33,12 +33,16 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
     if config.die_with_parent {
         let signal = Some(rustix::process::Signal::TERM);
-        rustix::process::set_parent_process_death_signal(signal).context("ask to end with the parent")?;
+        rustix::process::set_parent_process_death_signal(signal)
+            .context("ask to end with the parent")?;
     }
     // Namespaces are a property of threads, so this comes before the runtime makes any.
     if let Some(netns) = &config.netns {
         beeline_sys::netns::enter(netns).with_context(|| {
-            format!("enter the network namespace {}: create it with `ip netns add`", netns.display())
+            format!(
+                "enter the network namespace {}: create it with `ip netns add`",
+                netns.display()
+            )
         })?;
     }
     let instance = Instance::open(&config)?;

@@ -11,7 +11,9 @@ use std::{
 use anyhow::Context as _;
 use beeline_alloc::PodCidrs;
 use beeline_apiserver::Check;
-use beeline_auth::{Authority, ClientCertificates, Identity, JoinToken, ServerNames, StaticAuthorizer};
+use beeline_auth::{
+    Authority, ClientCertificates, Identity, JoinToken, ServerNames, StaticAuthorizer,
+};
 use beeline_feed::Feed;
 use beeline_kit::{SystemClock, Tasks};
 use beeline_registry::{Caller, Registry};
@@ -41,10 +43,15 @@ impl Server {
     pub async fn start(config: Arc<Config>, tasks: &Tasks) -> anyhow::Result<Self> {
         // First what fails most often, before anything is written.
         let listener = TcpListener::bind(config.listen).await.with_context(|| {
-            format!("listen on {}: is another API server running? Choose another with --listen", config.listen)
+            format!(
+                "listen on {}: is another API server running? Choose another with --listen",
+                config.listen
+            )
         })?;
         let now = SystemTime::now();
-        let authority = Arc::new(Authority::open(&config.data_dir, now).context("open the cluster's authority")?);
+        let authority = Arc::new(
+            Authority::open(&config.data_dir, now).context("open the cluster's authority")?,
+        );
         let token = Arc::new(JoinToken::open(&authority).context("open the join token")?);
         let folder = config.data_dir.join("store");
         let store = Embedded::open(&folder, beeline_store::Options::default(), tasks)
@@ -141,7 +148,8 @@ fn start_api(
     options.nodes = Some(Arc::new(FeedConnector::new(feed.clone())));
     options.grpc = Some(tonic::service::Routes::new(feed.service()).prepare().into_axum_router());
     let store = Arc::clone(store);
-    options.checks = vec![Check { name: "store", holds: Arc::new(move || store.status().failed.is_none()) }];
+    options.checks =
+        vec![Check { name: "store", holds: Arc::new(move || store.status().failed.is_none()) }];
     beeline_apiserver::Server::new(options, tasks)
 }
 
@@ -160,18 +168,31 @@ fn start_loops(
         &controllers,
         tasks,
     );
-    beeline_scheduler::start(&registry.client(Caller::system("kube-scheduler")), Arc::new(SystemClock), tasks);
+    beeline_scheduler::start(
+        &registry.client(Caller::system("kube-scheduler")),
+        Arc::new(SystemClock),
+        tasks,
+    );
     Ok(())
 }
 
-fn tls(config: &Config, authority: &Authority, now: SystemTime) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+fn tls(
+    config: &Config,
+    authority: &Authority,
+    now: SystemTime,
+) -> anyhow::Result<Arc<rustls::ServerConfig>> {
     let mut extra: Vec<String> = config.tls_san.clone();
     extra.push(advertised(config).0.to_string());
     extra.extend(config.node_ip.map(|ip| ip.to_string()));
-    let names = ServerNames::standard(first_service_ip(config).into(), &config.node_name).with(extra);
+    let names =
+        ServerNames::standard(first_service_ip(config).into(), &config.node_name).with(extra);
     let certified = authority.server(&names, now).context("issue the API's certificate")?;
-    beeline_auth::server_config(authority.certificate_pem(), &certified, ClientCertificates::Optional)
-        .context("prepare TLS")
+    beeline_auth::server_config(
+        authority.certificate_pem(),
+        &certified,
+        ClientCertificates::Optional,
+    )
+    .context("prepare TLS")
 }
 
 /// Where others reach the API.
@@ -200,7 +221,9 @@ fn offset(config: &Config, by: u32) -> Ipv4Addr {
 
 fn write_kubeconfig(config: &Config, authority: &Authority, now: SystemTime) -> anyhow::Result<()> {
     let path = config.kubeconfig();
-    let text = authority.admin_kubeconfig(&config.api_url(), now).context("issue the admin's certificate")?;
+    let text = authority
+        .admin_kubeconfig(&config.api_url(), now)
+        .context("issue the admin's certificate")?;
     write_private(&path, &text).with_context(|| format!("write {}", path.display()))
 }
 

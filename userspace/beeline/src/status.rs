@@ -259,7 +259,9 @@ impl Looking {
         loop {
             match coming.next().await {
                 Some(Followed::Flow(flow)) => item(answers, &*flow).await?,
-                Some(Followed::Missed(count)) => bail!("too slow: {count} flows passed unseen; ask for fewer"),
+                Some(Followed::Missed(count)) => {
+                    bail!("too slow: {count} flows passed unseen; ask for fewer")
+                }
                 None => return Ok(()),
             }
         }
@@ -269,7 +271,8 @@ impl Looking {
         let agent = self.agent()?;
         let images = Arc::clone(&agent.images);
         let shown = archive.display().to_string();
-        let imported = tokio::task::spawn_blocking(move || images.import(&archive, &mut |_| {})).await?;
+        let imported =
+            tokio::task::spawn_blocking(move || images.import(&archive, &mut |_| {})).await?;
         for image in imported.with_context(|| format!("import {shown}"))? {
             item(answers, &image::imported(&image)).await?;
         }
@@ -346,14 +349,20 @@ async fn agent_status(agent: &AgentSide, status: &mut Status) -> anyhow::Result<
         Err(error) => format!("{error:#}"),
     };
     status.parts.push(Part { name: "dataplane".into(), healthy: counters.is_ok(), detail });
-    status.counters.extend(counters.unwrap_or_default().into_iter().map(|(name, count)| (name.to_owned(), count)));
+    status.counters.extend(
+        counters.unwrap_or_default().into_iter().map(|(name, count)| (name.to_owned(), count)),
+    );
     for (reason, count) in agent.datapath.drops().await.unwrap_or_default() {
         status.counters.insert(format!("drops {reason}"), count.packets);
     }
     status.features = agent.datapath.features().iter().map(feature).collect();
     status.pods = agent.pods.lines().await?;
     let pods = status.pods.len();
-    status.parts.push(Part { name: "pods".into(), healthy: true, detail: format!("{pods} sandboxes") });
+    status.parts.push(Part {
+        name: "pods".into(),
+        healthy: true,
+        detail: format!("{pods} sandboxes"),
+    });
     status.ready = (agent.ready)();
     Ok(())
 }
@@ -375,7 +384,10 @@ fn services(held: Held, tables: &Reader) -> Services {
     let snapshot = tables.snapshot();
     let backend = |view: &beeline_datapath::BackendView| BackendLine {
         address: view.address.to_string(),
-        pod: snapshot.endpoints_at.get(view.address.ip()).map_or("-".into(), |endpoint| endpoint.pod.to_string()),
+        pod: snapshot
+            .endpoints_at
+            .get(view.address.ip())
+            .map_or("-".into(), |endpoint| endpoint.pod.to_string()),
         state: view.state.clone(),
         open: view.open,
         total: view.opened,

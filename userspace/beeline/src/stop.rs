@@ -53,7 +53,8 @@ impl Footprint {
         let path = data_dir.join(FOOTPRINT);
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(
-                serde_json::from_slice(&bytes).with_context(|| format!("understand {}", path.display()))?,
+                serde_json::from_slice(&bytes)
+                    .with_context(|| format!("understand {}", path.display()))?,
             )),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
@@ -80,12 +81,18 @@ fn end(run_dir: &Path) -> anyhow::Result<()> {
         output::note("beeline is not running here");
         return Ok(());
     };
-    let process = i32::try_from(pid).ok().and_then(Pid::from_raw).context("the process id is out of range")?;
-    kill_process(process, Signal::TERM).with_context(|| format!("signal process {pid}: are you root?"))?;
+    let process = i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("the process id is out of range")?;
+    kill_process(process, Signal::TERM)
+        .with_context(|| format!("signal process {pid}: are you root?"))?;
     let start = Instant::now();
     while instance::holder(run_dir)? == Some(pid) {
         if start.elapsed() > END_LIMIT {
-            bail!("process {pid} has not ended after {END_LIMIT:?}: see its log, or end it with `kill -9 {pid}`");
+            bail!(
+                "process {pid} has not ended after {END_LIMIT:?}: see its log, or end it with `kill -9 {pid}`"
+            );
         }
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -107,7 +114,12 @@ fn remove_all(data_dir: &Path, run_dir: &Path) -> anyhow::Result<()> {
         Some(_) => false,
         None => netns_inode(Path::new("/proc/self/ns/net"))? == footprint.netns_inode,
     };
-    crate::process::block_on(remove(footprint, run_dir.to_path_buf(), data_dir.to_path_buf(), there))
+    crate::process::block_on(remove(
+        footprint,
+        run_dir.to_path_buf(),
+        data_dir.to_path_buf(),
+        there,
+    ))
 }
 
 async fn remove(
@@ -117,13 +129,17 @@ async fn remove(
     in_its_netns: bool,
 ) -> anyhow::Result<()> {
     let Footprint { instance, cgroup_root, bpf_root, .. } = footprint;
-    let removed = beeline_container::embedded::cleanup(&instance, &run_dir, &data_dir, &cgroup_root)
-        .context("end the pods and remove their cgroups")?;
-    beeline_datapath::cleanup(&bpf_root, &instance).context("remove programs and maps from the kernel")?;
+    let removed =
+        beeline_container::embedded::cleanup(&instance, &run_dir, &data_dir, &cgroup_root)
+            .context("end the pods and remove their cgroups")?;
+    beeline_datapath::cleanup(&bpf_root, &instance)
+        .context("remove programs and maps from the kernel")?;
     if in_its_netns {
         beeline_netdev::Net::new().cleanup(&instance).await.context("remove links and routes")?;
     }
     let pods = removed.pods.len();
-    output::note(&format!("ended {pods} pods and removed everything of instance {instance}; its data stays"));
+    output::note(&format!(
+        "ended {pods} pods and removed everything of instance {instance}; its data stays"
+    ));
     Ok(())
 }

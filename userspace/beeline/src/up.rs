@@ -2,7 +2,11 @@
 
 use std::{os::unix::net::UnixDatagram, time::Instant};
 
-use crate::{agent::Agent, config::{Config, Role}, output};
+use crate::{
+    agent::Agent,
+    config::{Config, Role},
+    output,
+};
 
 /// Say that everything is ready, and where to go on.
 pub fn announce(config: &Config, agent: Option<&Agent>, started: Instant) {
@@ -18,7 +22,10 @@ pub fn announce(config: &Config, agent: Option<&Agent>, started: Instant) {
     };
     output::line(&format!("beeline: {what}; {go_on}"));
     if let Some(missing) = agent.map(Agent::missing).filter(|missing| !missing.is_empty()) {
-        output::note(&format!("beeline: missing here, see `beeline status`: {}", missing.join(", ")));
+        output::note(&format!(
+            "beeline: missing here, see `beeline status`: {}",
+            missing.join(", ")
+        ));
     }
     notify("READY=1");
 }

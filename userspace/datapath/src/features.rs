@@ -159,14 +159,18 @@ fn tcx() -> Feature {
 }
 
 fn btf() -> Feature {
-    let path = "/sys/kernel/btf/vmlinux";
-    let (state, why) = match fs::metadata(path) {
-        Ok(_) => (State::NotNeeded, "there; the programs use no kernel types yet"),
-        Err(_) => (State::NotNeeded, "not there; the programs use no kernel types yet"),
+    let there = fs::metadata("/sys/kernel/btf/vmlinux").is_ok();
+    let why = match there {
+        true => "there; the programs use no kernel types yet",
+        false => "not there; the programs use no kernel types yet",
     };
+    not_needed("kernel type information", why)
+}
+
+fn not_needed(name: &str, why: &str) -> Feature {
     Feature {
-        name: "kernel type information".into(),
-        state,
+        name: name.into(),
+        state: State::NotNeeded,
         why: why.into(),
         remedy: String::new(),
         required: false,
@@ -177,7 +181,13 @@ fn jit() -> Feature {
     let found = match read("/proc/sys/net/core/bpf_jit_enable").as_deref() {
         Ok("0") => Err("programs are interpreted".to_owned()),
         Ok(_) => Ok("programs run as machine code".to_owned()),
-        Err(error) => Err(error.to_owned()),
+        // The switch is the initial namespace's alone, and a kernel that always compiles has none.
+        Err(_) => {
+            return not_needed(
+                "BPF JIT switch",
+                "not seen in this network namespace: the kernel decides",
+            );
+        }
     };
     feature("BPF JIT", false, found, "sysctl net.core.bpf_jit_enable=1")
 }

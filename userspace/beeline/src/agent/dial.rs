@@ -17,7 +17,11 @@ use beeline_uplink::{DialError, Dialer, channel_over, fetch_authority, join, tls
 use rustls::ClientConfig;
 use tonic::transport::Channel;
 
-use crate::{client, config::Config, server::{Attach, Server}};
+use crate::{
+    client,
+    config::Config,
+    server::{Attach, Server},
+};
 
 /// How to dial, given what runs in this process.
 pub async fn dialer(config: &Config, server: Option<&Server>) -> anyhow::Result<Arc<dyn Dialer>> {
@@ -76,7 +80,8 @@ impl Credentials {
         if !folder.join("node.crt").exists() {
             return Ok(None);
         }
-        let certified = Certified { certificate_pem: read("node.crt")?, key_pem: read("node.key")? };
+        let certified =
+            Certified { certificate_pem: read("node.crt")?, key_pem: read("node.key")? };
         Ok(Some(Self { ca_pem: read("ca.crt")?, certified }))
     }
 
@@ -92,7 +97,12 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     let aside = path.with_extension("new");
     let made = || -> std::io::Result<()> {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&aside)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&aside, path)
@@ -130,20 +140,28 @@ enum JoinFailure {
     Refused(anyhow::Error),
 }
 
-async fn join_once(token: &JoinToken, server: &str, node: &str) -> Result<Credentials, JoinFailure> {
+async fn join_once(
+    token: &JoinToken,
+    server: &str,
+    node: &str,
+) -> Result<Credentials, JoinFailure> {
     use JoinFailure::{Refused, Unreachable};
-    let bootstrap = beeline_auth::bootstrap_client_config().map_err(|error| Refused(error.into()))?;
+    let bootstrap =
+        beeline_auth::bootstrap_client_config().map_err(|error| Refused(error.into()))?;
     let fetched = fetch_authority(server, bootstrap).await.map_err(Unreachable)?;
-    let ca_pem = token
-        .verify_authority(&fetched)
-        .map_err(|error| Refused(anyhow::Error::new(error).context(format!("trust the server at {server}"))))?;
+    let ca_pem = token.verify_authority(&fetched).map_err(|error| {
+        Refused(anyhow::Error::new(error).context(format!("trust the server at {server}")))
+    })?;
     let tls = beeline_auth::client_config(&ca_pem, None).map_err(|error| Refused(error.into()))?;
     let channel = tls_channel(server, tls).await.map_err(Unreachable)?;
     let request = beeline_auth::node_request(node).map_err(|error| Refused(error.into()))?;
-    let joined = join(channel, &token.reveal(), node, request.csr_der).await.map_err(|error| match error {
-        DialError::Join { .. } => Refused(anyhow::Error::new(error)),
-        other => Unreachable(other),
-    })?;
+    let joined =
+        join(channel, &token.reveal(), node, request.csr_der).await.map_err(
+            |error| match error {
+                DialError::Join { .. } => Refused(anyhow::Error::new(error)),
+                other => Unreachable(other),
+            },
+        )?;
     let certified = Certified { certificate_pem: joined.certificate_pem, key_pem: request.key_pem };
     Ok(Credentials { ca_pem, certified })
 }

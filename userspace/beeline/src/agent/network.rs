@@ -26,10 +26,9 @@ impl Network {
     pub async fn find(config: &Config, uplink: &Uplink) -> anyhow::Result<Self> {
         let path = config.data_dir.join(FILE);
         let known = match std::fs::read(&path) {
-            Ok(bytes) => Some(
-                serde_json::from_slice::<Self>(&bytes)
-                    .with_context(|| format!("understand {}: remove it if no pod runs here", path.display()))?,
-            ),
+            Ok(bytes) => Some(serde_json::from_slice::<Self>(&bytes).with_context(|| {
+                format!("understand {}: remove it if no pod runs here", path.display())
+            })?),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };
@@ -39,7 +38,8 @@ impl Network {
             (Some(known), None) => Ok(known),
             (known, Some(heard)) => Self::agree(known, &heard, &path),
             (None, None) => {
-                let heard = welcome.wait_for(Option::is_some).await.context("wait for the server")?.clone();
+                let heard =
+                    welcome.wait_for(Option::is_some).await.context("wait for the server")?.clone();
                 Self::agree(None, &heard.context("the server said nothing")?, &path)
             }
         }
@@ -47,7 +47,8 @@ impl Network {
 
     fn agree(known: Option<Self>, heard: &Welcome, path: &std::path::Path) -> anyhow::Result<Self> {
         let range = |text: &str| {
-            text.parse::<Ipv4Net>().with_context(|| format!("understand the range {text:?} that the server gave"))
+            text.parse::<Ipv4Net>()
+                .with_context(|| format!("understand the range {text:?} that the server gave"))
         };
         let heard = Self {
             pod_cidr: range(&heard.pod_cidr)?,

@@ -29,7 +29,10 @@ impl Streams {
     }
 }
 
-fn failure(code: u16, message: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StreamFailure {
+fn failure(
+    code: u16,
+    message: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> StreamFailure {
     StreamFailure { code, message: message.into().to_string() }
 }
 
@@ -43,7 +46,8 @@ impl StreamHandler for Streams {
             pod_uid: PodUid::new(request.uid).map_err(|error| failure(400, error))?,
             container: request.container,
         };
-        let reader = self.runtime.read_logs(&target, options).await.map_err(|error| failure(400, error))?;
+        let reader =
+            self.runtime.read_logs(&target, options).await.map_err(|error| failure(400, error))?;
         let stream = futures::stream::unfold(reader, |mut reader| async move {
             let chunk = reader.next().await?;
             Some((chunk.map_err(|error| failure(500, error)), reader))
@@ -54,7 +58,8 @@ impl StreamHandler for Streams {
     async fn flows(&self, query_json: Vec<u8>) -> Result<ByteStream, StreamFailure> {
         let query: Query = serde_json::from_slice(&query_json)
             .map_err(|error| failure(400, format!("understand the query for flows: {error}")))?;
-        let (history, coming) = self.observer.follow(query.clone()).map_err(|error| failure(400, error))?;
+        let (history, coming) =
+            self.observer.follow(query.clone()).map_err(|error| failure(400, error))?;
         let history = match query.follow && query.last.is_none() && query.since_seconds.is_none() {
             true => Vec::new(),
             false => history,
@@ -66,7 +71,9 @@ impl StreamHandler for Streams {
         let coming = futures::stream::unfold(coming, |mut coming| async move {
             let next = match coming.next().await? {
                 Followed::Flow(flow) => line(&flow),
-                Followed::Missed(count) => Err(failure(429, format!("too slow: {count} flows passed unseen"))),
+                Followed::Missed(count) => {
+                    Err(failure(429, format!("too slow: {count} flows passed unseen")))
+                }
             };
             Some((next, coming))
         });
@@ -94,7 +101,8 @@ fn options(request: &Logs) -> Result<LogOptions, StreamFailure> {
             let time: jiff::Timestamp = time
                 .parse()
                 .map_err(|error| failure(400, format!("understand sinceTime {time:?}: {error}")))?;
-            let since_epoch = u64::try_from(time.as_nanosecond().max(0) / 1_000).unwrap_or(u64::MAX);
+            let since_epoch =
+                u64::try_from(time.as_nanosecond().max(0) / 1_000).unwrap_or(u64::MAX);
             SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(since_epoch))
         }
     };

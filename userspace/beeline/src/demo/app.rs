@@ -35,7 +35,9 @@ impl App {
 
     /// Create a Deployment and its Service, and wait until all replicas are ready.
     pub async fn deploy_one(&self, name: &str, replicas: u64) -> anyhow::Result<()> {
-        self.client.post("/apis/apps/v1/namespaces/default/deployments", &deployment(name, replicas)).await?;
+        self.client
+            .post("/apis/apps/v1/namespaces/default/deployments", &deployment(name, replicas))
+            .await?;
         self.client.post("/api/v1/namespaces/default/services", &service(name)).await?;
         self.available(name, replicas).await
     }
@@ -43,7 +45,10 @@ impl App {
     /// Send the requests from a pod, and wait until it is done.
     pub async fn send_requests(&self) -> anyhow::Result<()> {
         let address = self.service_address("hello").await?;
-        let script = format!("for i in $(seq {}); do wget -q -T 5 -O - http://{address}/ || echo failed; done", self.requests);
+        let script = format!(
+            "for i in $(seq {}); do wget -q -O - http://{address}/ || echo failed; done",
+            self.requests
+        );
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": "client", "labels": { "app": "client" } },
@@ -81,7 +86,8 @@ impl App {
 
     /// The address and port of a Service.
     pub async fn service_address(&self, name: &str) -> anyhow::Result<String> {
-        let service = self.client.get(&format!("/api/v1/namespaces/default/services/{name}")).await?;
+        let service =
+            self.client.get(&format!("/api/v1/namespaces/default/services/{name}")).await?;
         let ip = service["spec"]["clusterIP"].as_str().context("the Service has no address")?;
         Ok(format!("{ip}:{}", service["spec"]["ports"][0]["port"]))
     }

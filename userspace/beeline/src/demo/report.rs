@@ -54,31 +54,42 @@ pub async fn balance(app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The newest flows of the client pod.
-pub async fn flows(world: &World) -> anyhow::Result<()> {
+/// The newest flows of the client pod, as its node tells them.
+pub async fn flows(world: &World, app: &App) -> anyhow::Result<()> {
     output::heading("Flows of the client pod  (beeline flows --pod default/client --last 8)");
-    // The node that the client ran on has them; the others have none.
-    for index in 0..world.nodes.len() {
-        let mut command = world.command(&["flows"], index);
-        let output = command.args(["--pod", "default/client", "--last", "8"]).output()?;
-        if !output.status.success() {
-            bail!("beeline flows: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        let text = String::from_utf8_lossy(&output.stdout);
-        if text.lines().count() > 1 {
-            text.lines().for_each(output::line);
-            return Ok(());
-        }
-    }
-    bail!("no node saw a flow of the client pod")
+    let index = client_node(world, app).await?;
+    let mut command = world.command(&["flows"], index);
+    show(command.args(["--pod", "default/client", "--last", "8"]))
 }
 
-/// What the first node's kernel holds.
-pub async fn services(world: &World) -> anyhow::Result<()> {
-    output::heading("What the kernel of node-1 holds  (beeline services)");
-    let output = world.command(&["services"], 0).output()?;
+/// What the kernel of the client's node holds.
+pub async fn services(world: &World, app: &App) -> anyhow::Result<()> {
+    let index = client_node(world, app).await?;
+    output::heading(&format!(
+        "What the kernel of {} holds  (beeline services)",
+        world.nodes[index].name
+    ));
+    show(&mut world.command(&["services"], index))
+}
+
+async fn client_node(world: &World, app: &App) -> anyhow::Result<usize> {
+    let pods = app.pods().await?;
+    let client = pods
+        .iter()
+        .find(|pod| pod["metadata"]["name"] == "client")
+        .context("find the client pod")?;
+    let node = client["spec"]["nodeName"].as_str().unwrap_or_default();
+    world
+        .nodes
+        .iter()
+        .position(|found| found.name == node)
+        .context("find the node of the client pod")
+}
+
+fn show(command: &mut std::process::Command) -> anyhow::Result<()> {
+    let output = command.output()?;
     if !output.status.success() {
-        bail!("beeline services: {}", String::from_utf8_lossy(&output.stderr).trim());
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
     }
     String::from_utf8_lossy(&output.stdout).lines().for_each(output::line);
     Ok(())
@@ -93,8 +104,10 @@ pub async fn latency(world: &World, app: &App, connects: u32) -> anyhow::Result<
         .find(|pod| pod["metadata"]["labels"]["app"] == "single")
         .context("find the pod of `single`")?;
     let node = single["spec"]["nodeName"].as_str().unwrap_or_default();
-    let index = world.nodes.iter().position(|n| n.name == node).context("find the node of `single`")?;
-    let status: Status = ask_one(&world.run_dir(index).join(crate::config::SOCKET), &Ask::Status).await?;
+    let index =
+        world.nodes.iter().position(|n| n.name == node).context("find the node of `single`")?;
+    let status: Status =
+        ask_one(&world.run_dir(index).join(crate::config::SOCKET), &Ask::Status).await?;
     let place = |name: &str| -> anyhow::Result<probe::Place> {
         let pod = status.pods.iter().find(|pod| pod.name.starts_with(name));
         let pod = pod.with_context(|| format!("find the sandbox of {name} on {node}"))?;
@@ -102,19 +115,31 @@ pub async fn latency(world: &World, app: &App, connects: u32) -> anyhow::Result<
     };
     let _listener = probe::Listener::start(&place("single-")?, PROBE_PORT)?;
     let client = place("hello-").or_else(|_| place("single-"))?;
-    let direct: SocketAddrV4 = format!("{}:{PROBE_PORT}", single["status"]["podIP"].as_str().unwrap_or_default())
-        .parse()
-        .context("the address of `single`")?;
-    let service: SocketAddrV4 = app.probe_address().await?.parse().context("the address of the Service")?;
+    let direct: SocketAddrV4 =
+        format!("{}:{PROBE_PORT}", single["status"]["podIP"].as_str().unwrap_or_default())
+            .parse()
+            .context("the address of `single`")?;
+    let service: SocketAddrV4 =
+        app.probe_address().await?.parse().context("the address of the Service")?;
     let found = probe::measure(&client, &[direct, service], connects)?;
-    let [direct, service] = found.as_slice() else { bail!("the probe gave {} figures", found.len()) };
+    let [direct, service] = found.as_slice() else {
+        bail!("the probe gave {} figures", found.len())
+    };
     let mut table = Table::new(&["", "p50 us", "p90 us", "p99 us"]);
     for (name, latency) in [("direct to the pod", direct), ("through the Service", service)] {
         let figure = |value: f64| format!("{value:.1}");
-        table.row(vec![name.into(), figure(latency.p50_us), figure(latency.p90_us), figure(latency.p99_us)]);
+        table.row(vec![
+            name.into(),
+            figure(latency.p50_us),
+            figure(latency.p90_us),
+            figure(latency.p99_us),
+        ]);
     }
     table.print();
-    output::line(&format!("through / direct at p50: {:.3} ({connects} connections each)", service.p50_us / direct.p50_us));
+    output::line(&format!(
+        "through / direct at p50: {:.3} ({connects} connections each)",
+        service.p50_us / direct.p50_us
+    ));
     Ok(())
 }
 

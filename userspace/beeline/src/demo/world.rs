@@ -36,7 +36,9 @@ impl Holder {
             .context("start the holder of a namespace")?;
         let mut line = String::new();
         let stdout = child.stdout.as_mut().context("the holder's output")?;
-        BufReader::new(stdout).read_line(&mut line).context("wait for the holder of a namespace")?;
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .context("wait for the holder of a namespace")?;
         if line.trim() != "ready" {
             let _ = child.kill();
             let _ = child.wait();
@@ -140,7 +142,8 @@ impl World {
     }
 
     fn token(&self) -> std::io::Result<String> {
-        let output = Command::new(std::env::current_exe()?).arg("token").args(self.look(0)).output()?;
+        let output =
+            Command::new(std::env::current_exe()?).arg("token").args(self.look(0)).output()?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
@@ -179,7 +182,8 @@ impl World {
 
     /// A command of this binary about one of the nodes.
     pub fn command(&self, words: &[&str], index: usize) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| "beeline".into()));
+        let mut command =
+            Command::new(std::env::current_exe().unwrap_or_else(|_| "beeline".into()));
         command.args(words).args(self.look(index)).stdin(Stdio::null());
         command
     }
@@ -221,11 +225,13 @@ impl World {
     fn place(&self, number: usize) -> anyhow::Result<Node> {
         let holder = Holder::new()?;
         let port = format!("p{number}");
-        self.fabric.ip(&format!("link add {port} type veth peer name eth0 netns {}", holder.child.id()))?;
+        self.fabric
+            .ip(&format!("link add {port} type veth peer name eth0 netns {}", holder.child.id()))?;
         self.fabric.ip(&format!("link set {port} master br0 up"))?;
         holder.ip(&format!("addr add {SEGMENT}.{number}/24 dev eth0"))?;
         holder.ip("link set eth0 up")?;
-        let cgroup = beeline_sys::cgroup::find_v2_mount()?.join(format!("beeline-demo-{}-n{number}", std::process::id()));
+        let cgroup = beeline_sys::cgroup::find_v2_mount()?
+            .join(format!("beeline-demo-{}-n{number}", std::process::id()));
         fs::create_dir_all(&cgroup).with_context(|| format!("create {}", cgroup.display()))?;
         let folder = self.node_dir(number - 1);
         fs::create_dir_all(&folder)?;
@@ -259,18 +265,26 @@ impl World {
         loop {
             let log = self.node_dir(index).join("log");
             let node = &mut self.nodes[index];
-            if let Some(status) = node.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+            if let Some(status) =
+                node.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+            {
                 let text = fs::read_to_string(&log).unwrap_or_default();
                 let tail: Vec<_> = text.lines().rev().take(5).collect();
                 let tail: Vec<_> = tail.into_iter().rev().collect();
                 bail!("{} ended at once ({status}): {}", node.name, tail.join(" / "));
             }
-            let status = crate::local::ask_one::<crate::status::Status>(&socket, &crate::local::Ask::Status).await;
+            let status =
+                crate::local::ask_one::<crate::status::Status>(&socket, &crate::local::Ask::Status)
+                    .await;
             if status.is_ok_and(|status| status.ready) {
                 return Ok(());
             }
             if start.elapsed() > READY_LIMIT {
-                bail!("{} is not ready after {READY_LIMIT:?}; its log is {}", node.name, log.display());
+                bail!(
+                    "{} is not ready after {READY_LIMIT:?}; its log is {}",
+                    node.name,
+                    log.display()
+                );
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
@@ -301,7 +315,9 @@ pub fn remove_leftovers() -> anyhow::Result<()> {
 }
 
 fn remove_folder(folder: &Path) -> anyhow::Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?.flatten() {
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?.flatten()
+    {
         let node = entry.path();
         if !node.join("cgroup").exists() {
             continue;
@@ -314,13 +330,18 @@ fn remove_folder(folder: &Path) -> anyhow::Result<()> {
                 .stdin(Stdio::null())
                 .output()?;
             if !output.status.success() {
-                bail!("remove {}: {}", node.display(), String::from_utf8_lossy(&output.stderr).trim());
+                bail!(
+                    "remove {}: {}",
+                    node.display(),
+                    String::from_utf8_lossy(&output.stderr).trim()
+                );
             }
         }
         let cgroup = PathBuf::from(fs::read_to_string(node.join("cgroup"))?);
         match fs::remove_dir(&cgroup) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("remove the cgroup {}", cgroup.display()));
+                return Err(error)
+                    .with_context(|| format!("remove the cgroup {}", cgroup.display()));
             }
             _ => {}
         }

@@ -20,7 +20,9 @@ pub async fn flows(args: FlowsArgs) -> anyhow::Result<()> {
     let query = query(&args)?;
     let mut printer = Printer { output: args.output, headed: false };
     match &args.kubeconfig {
-        Some(path) => everywhere(&ApiClient::from_kubeconfig(path, None)?, &query, &mut printer).await?,
+        Some(path) => {
+            everywhere(&ApiClient::from_kubeconfig(path, None)?, &query, &mut printer).await?;
+        }
         None => {
             let ask = Ask::Flows { follow: query.follow, query };
             let mut conversation = Conversation::ask(&args.look.socket(), &ask).await?;
@@ -60,12 +62,19 @@ fn seconds(text: &str) -> anyhow::Result<u64> {
         "d" => 86_400,
         _ => 0,
     };
-    let value = number.parse::<u64>().ok().filter(|_| unit > 0).and_then(|number| number.checked_mul(unit));
-    value.with_context(|| format!("--since {text:?} is not a duration: use a number with s, m, h or d, such as 5m"))
+    let value =
+        number.parse::<u64>().ok().filter(|_| unit > 0).and_then(|number| number.checked_mul(unit));
+    value.with_context(|| {
+        format!("--since {text:?} is not a duration: use a number with s, m, h or d, such as 5m")
+    })
 }
 
 /// Ask all nodes and merge what they say by time; when following, lines come in the order they arrive.
-async fn everywhere(client: &ApiClient, query: &Query, printer: &mut Printer) -> anyhow::Result<()> {
+async fn everywhere(
+    client: &ApiClient,
+    query: &Query,
+    printer: &mut Printer,
+) -> anyhow::Result<()> {
     let encoded = percent_encode(&serde_json::to_string(query)?);
     let mut body = client.stream(&format!("/beeline/v1/flows?query={encoded}")).await?;
     let mut rest = Vec::new();
@@ -96,7 +105,11 @@ fn understand(line: &[u8]) -> anyhow::Result<Option<Flow>> {
 
 fn percent_encode(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
-    text.bytes().map(|byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(
+            |byte| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") },
+        )
+        .collect()
 }
 
 /// Lines as they come, or JSON lines.
