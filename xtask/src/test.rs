@@ -11,7 +11,8 @@ pub fn run(args: &[String]) -> anyhow::Result<()> {
             "not root: tests that need the kernel, namespaces or containers say that they are skipped",
         );
     }
-    exec::run(exec::cargo().args(["build", "-p", "beeline"]))?;
+    // The whole workspace, so that features are those of the tests and nothing is built twice.
+    exec::run(exec::cargo().args(["build", "--workspace"]))?;
     let scope: &[&str] = if args.is_empty() { &["--workspace", "--no-fail-fast"] } else { &[] };
     exec::run(exec::cargo().arg("test").args(scope).args(args))
 }

@@ -46,8 +46,6 @@ pub enum Ask {
         /// The image.
         image: String,
     },
-    /// End this process; pods and connections stay.
-    Stop,
 }
 
 /// A line of the answer.

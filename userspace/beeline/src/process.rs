@@ -68,7 +68,7 @@ async fn serve(config: Arc<Config>, instance: Instance) -> anyhow::Result<()> {
     let started = std::time::Instant::now();
     let tasks = Tasks::new();
     let mut stop = StopSignal::new()?;
-    let looking = Arc::new(Looking::new(&config, &instance, stop.trigger()));
+    let looking = Arc::new(Looking::new(&config, &instance));
     local::serve(&config.socket(), Arc::clone(&looking) as Arc<dyn local::Answerer>, &tasks)?;
 
     let built = tokio::select! {
@@ -136,11 +136,10 @@ async fn build(
     Ok((server, agent))
 }
 
-/// The first of: SIGTERM, SIGINT, `beeline stop`.
+/// SIGTERM, which is also what `beeline stop` sends, or SIGINT.
 struct StopSignal {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
-    asked: Arc<tokio::sync::Notify>,
 }
 
 impl StopSignal {
@@ -149,12 +148,7 @@ impl StopSignal {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("listen for SIGINT")?,
-            asked: Arc::default(),
         })
-    }
-
-    fn trigger(&self) -> Arc<tokio::sync::Notify> {
-        Arc::clone(&self.asked)
     }
 
     async fn wait(&mut self) -> &'static str {
@@ -164,7 +158,6 @@ impl StopSignal {
                 output::note("");
                 "SIGINT"
             }
-            () = self.asked.notified() => "asked by `beeline stop`",
         }
     }
 }

@@ -15,7 +15,6 @@ use beeline_observe::{Followed, Observer, Query};
 use beeline_tables::Reader;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::sync::Notify;
 
 use crate::{
     agent::Agent,
@@ -149,7 +148,6 @@ pub struct Looking {
     node: String,
     instance: String,
     started: Instant,
-    stop: Arc<Notify>,
     server: OnceLock<ServerSide>,
     agent: OnceLock<AgentSide>,
     wants_agent: bool,
@@ -190,12 +188,11 @@ pub trait PodLines: Send + Sync {
 
 impl Looking {
     /// Nothing runs yet.
-    pub fn new(config: &Config, instance: &Instance, stop: Arc<Notify>) -> Self {
+    pub fn new(config: &Config, instance: &Instance) -> Self {
         Self {
             node: config.node_name.clone(),
             instance: instance.id.clone(),
             started: Instant::now(),
-            stop,
             server: OnceLock::new(),
             agent: OnceLock::new(),
             wants_agent: config.role.works(),
@@ -300,10 +297,6 @@ impl Answerer for Looking {
                 tokio::task::spawn_blocking(move || images.remove(&image)).await??;
                 (agent.images_changed)();
                 item(answers, &"removed").await
-            }
-            Ask::Stop => {
-                self.stop.notify_one();
-                Ok(())
             }
         }
     }
