@@ -154,7 +154,8 @@ async fn connect(connects: u32, how: Output) -> anyhow::Result<()> {
     let mut rounds = Vec::new();
     for _ in 0..CONNECT_ROUNDS {
         let found =
-            probe::measure(&pod("hello-")?.place(), &[direct, service], connects / CONNECT_ROUNDS)?;
+            probe::measure(&pod("hello-")?.place(), &[direct, service], connects / CONNECT_ROUNDS)
+                .await?;
         let [direct, service] = found[..] else { bail!("the probe gave {} figures", found.len()) };
         rounds.push(Connect { direct, service, ratio_p50: service.p50_us / direct.p50_us });
         bar.inc(1);

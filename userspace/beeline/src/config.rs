@@ -63,10 +63,10 @@ pub struct NodeOptions {
     /// What to log: a level, or a filter such as `info,beeline_datapath=debug` [default: info]
     #[arg(long, value_name = "FILTER", env = "BEELINE_LOG")]
     pub log: Option<String>,
-    /// End when the process that started this one ends
-    #[arg(long, hide = true)]
+    /// End when this process, which started this one, ends
+    #[arg(long, hide = true, value_name = "PID")]
     #[serde(skip)]
-    pub die_with_parent: bool,
+    pub die_with_parent: Option<u32>,
     /// How to log: text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -163,9 +163,9 @@ pub struct Config {
     /// The token to join with.
     #[serde(skip)]
     pub token: Option<String>,
-    /// End with the parent process.
+    /// End with this process, which is the parent.
     #[serde(skip)]
-    pub die_with_parent: bool,
+    pub die_with_parent: Option<u32>,
     /// What to log.
     pub log: String,
     /// How to log.

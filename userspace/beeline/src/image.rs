@@ -68,7 +68,11 @@ const EXAMPLE_SERVER: &str = "mkdir -p /tmp/www && hostname > /tmp/www/index.htm
 pub fn run(command: ImageCommand) -> anyhow::Result<()> {
     match command {
         ImageCommand::Import { look, archive } => process::block_on(import(look, archive)),
-        ImageCommand::Example { name, archive } => example(&name, &archive),
+        ImageCommand::Example { name, archive } => {
+            example(&name, &archive)?;
+            output::note(&format!("wrote {name} to {}", archive.display()));
+            Ok(())
+        }
         ImageCommand::List { look, output } => process::block_on(list(look, output)),
         ImageCommand::Remove { look, image } => process::block_on(remove(look, image)),
     }
@@ -87,9 +91,7 @@ pub fn example(name: &str, archive: &Path) -> anyhow::Result<()> {
         ..ImageConfig::default()
     };
     build::archive(archive, name, &entries, &config)
-        .with_context(|| format!("write {}", archive.display()))?;
-    output::note(&format!("wrote {name} to {}", archive.display()));
-    Ok(())
+        .with_context(|| format!("write {}", archive.display()))
 }
 
 async fn import(look: LookOptions, archive: PathBuf) -> anyhow::Result<()> {

@@ -1,6 +1,17 @@
 //! The one place that prints to the terminal.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::{
+    io::{IsTerminal as _, Write as _},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// Whether a reader that goes away ends the program.
+static ENDS_WITH_READER: AtomicBool = AtomicBool::new(true);
+
+/// Go on without a reader: there is something to remove at the end.
+pub fn outlive_reader() {
+    ENDS_WITH_READER.store(false, Ordering::Relaxed);
+}
 
 /// Columns of text, as wide as their longest cell, two spaces apart; the last one is not padded.
 #[derive(Debug, Default)]
@@ -48,15 +59,16 @@ impl Table {
 /// Print a line to standard output. A reader that went away ends the program quietly, as `head` does.
 pub fn line(text: &str) {
     let mut out = std::io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+    let written = writeln!(out, "{text}").and_then(|()| out.flush());
+    if written.is_err() && ENDS_WITH_READER.load(Ordering::Relaxed) {
         std::process::exit(0);
     }
 }
 
 /// Tell the person something that is not the result, on standard error.
-#[expect(clippy::print_stderr, reason = "the one place for it")]
 pub fn note(text: &str) {
-    eprintln!("{text}");
+    // Nobody may be there to read it; that is no reason to end in the middle of something.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// A heading, bold on a terminal.

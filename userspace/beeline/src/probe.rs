@@ -50,6 +50,14 @@ pub enum Work {
         /// How many a second, in all.
         per_second: u32,
     },
+    /// Keep one connection to a server that echoes, and use it at a steady rate until standard input closes or it is
+    /// lost; print a [`Load`].
+    Hold {
+        /// Where to.
+        target: SocketAddrV4,
+        /// How many messages a second.
+        per_second: u32,
+    },
 }
 
 /// What came of a steady stream of requests.
@@ -95,6 +103,10 @@ pub fn run(orders: &str) -> anyhow::Result<()> {
         }
         Work::Request { target, per_second } => {
             output::line(&serde_json::to_string(&request(target, per_second)?)?);
+            Ok(())
+        }
+        Work::Hold { target, per_second } => {
+            output::line(&serde_json::to_string(&hold(target, per_second)?)?);
             Ok(())
         }
     }
@@ -218,6 +230,46 @@ fn request_once(target: SocketAddrV4) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn hold(target: SocketAddrV4, per_second: u32) -> anyhow::Result<Load> {
+    let mut stream = TcpStream::connect_timeout(&target.into(), CONNECT_LIMIT)
+        .with_context(|| format!("connect to {target}"))?;
+    stream.set_read_timeout(Some(CONNECT_LIMIT))?;
+    stream.set_nodelay(true)?;
+    echo_once(&mut stream, 0)?;
+    output::line("ready");
+    let interval = Duration::from_secs(1) / per_second.max(1);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let holder = scope.spawn(|| {
+            let mut load = Load::default();
+            while !over.load(std::sync::atomic::Ordering::Relaxed) && load.failed == 0 {
+                std::thread::sleep(interval);
+                load.sent += 1;
+                if let Err(error) = echo_once(&mut stream, load.sent) {
+                    load.failed += 1;
+                    load.failures.push(format!("message {}: {error:#}", load.sent));
+                }
+            }
+            load
+        });
+        let waited = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        waited.context("wait for the end")?;
+        holder.join().map_err(|_| anyhow::anyhow!("the holding thread panicked"))
+    })
+}
+
+/// Each message is another one, so that no answer can be an old one.
+fn echo_once(stream: &mut TcpStream, number: u64) -> anyhow::Result<()> {
+    use std::io::{Read as _, Write as _};
+    let message = number.to_be_bytes();
+    stream.write_all(&message).context("send")?;
+    let mut answer = [0_u8; size_of::<u64>()];
+    stream.read_exact(&mut answer).context("receive")?;
+    anyhow::ensure!(answer == message, "sent {message:?}, received {answer:?}");
+    Ok(())
+}
+
 fn latency(mut times: Vec<f64>) -> Latency {
     times.sort_by(f64::total_cmp);
     let at = |per_cent: usize| {
@@ -257,13 +309,15 @@ impl Drop for Listener {
 }
 
 /// Measure connections from a place to several targets, interleaved.
-pub fn measure(
+pub async fn measure(
     place: &Place,
     targets: &[SocketAddrV4],
     count: u32,
 ) -> anyhow::Result<Vec<Latency>> {
     let work = Work::Connect { targets: targets.to_vec(), count };
-    let output = command(&Orders { place: place.clone(), work })?.stdin(Stdio::null()).output()?;
+    let command = command(&Orders { place: place.clone(), work })?;
+    let mut command = tokio::process::Command::from(command);
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
     if !output.status.success() {
         bail!("measure: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
@@ -271,8 +325,10 @@ pub fn measure(
 }
 
 fn command(orders: &Orders) -> anyhow::Result<Command> {
+    use std::os::unix::process::CommandExt as _;
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg(PROBE).arg(serde_json::to_string(orders)?);
+    // A group of its own: Ctrl-C is for whoever started the probe.
+    command.arg(PROBE).arg(serde_json::to_string(orders)?).process_group(0);
     Ok(command)
 }
 

@@ -31,10 +31,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
              the kernel. Run it with sudo; `beeline server` alone runs as anybody"
         );
     }
-    if config.die_with_parent {
-        let signal = Some(rustix::process::Signal::TERM);
-        rustix::process::set_parent_process_death_signal(signal)
-            .context("ask to end with the parent")?;
+    if let Some(parent) = config.die_with_parent {
+        end_with(parent)?;
     }
     // Namespaces are a property of threads, so this comes before the runtime makes any.
     if let Some(netns) = &config.netns {
@@ -47,6 +45,19 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     }
     let instance = Instance::open(&config)?;
     runtime()?.block_on(serve(Arc::new(config), instance))
+}
+
+fn end_with(parent: u32) -> anyhow::Result<()> {
+    let signal = Some(rustix::process::Signal::TERM);
+    rustix::process::set_parent_process_death_signal(signal)
+        .context("ask to end with the parent")?;
+    // It may have ended before it was asked for: then no signal ever comes.
+    let now = rustix::process::getppid().map(rustix::process::Pid::as_raw_nonzero);
+    anyhow::ensure!(
+        now.is_some_and(|pid| u32::try_from(pid.get()) == Ok(parent)),
+        "process {parent}, which started this one, has ended"
+    );
+    Ok(())
 }
 
 /// Run a future of a short command.

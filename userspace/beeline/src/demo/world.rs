@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, ErrorKind},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 
 use crate::{client::ApiClient, output};
 
-/// Every world has a folder of its own in here, named after its process.
+/// Every world has a folder of its own in here, named after its process. Root's alone: what it says is done.
 const BASE: &str = "/tmp/beeline-demo";
 /// The first three octets of the nodes' addresses. They exist in the demo's namespaces only.
 const SEGMENT: &str = "172.30.0";
@@ -105,8 +105,9 @@ pub struct World {
 impl World {
     /// Make the folder and the namespace that joins the nodes.
     pub fn prepare() -> anyhow::Result<Self> {
+        let _base = lock_base()?;
         let folder = Path::new(BASE).join(std::process::id().to_string());
-        fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
         let ticks = beeline_sys::boot::process_start_ticks(std::process::id())?;
         fs::write(folder.join("owner"), format!("{}", ticks.unwrap_or_default()))?;
         let fabric = Holder::new()?;
@@ -170,6 +171,16 @@ impl World {
         self.data_dir(0).join("admin.kubeconfig")
     }
 
+    /// A node's address on the segment that joins them.
+    pub fn address(index: usize) -> String {
+        format!("{SEGMENT}.{}", index + 1)
+    }
+
+    /// The cgroup whose processes a node serves.
+    pub fn cgroup(&self, index: usize) -> &Path {
+        &self.nodes[index].cgroup
+    }
+
     /// A node's process.
     pub fn node_pid(&self, index: usize) -> Option<u32> {
         self.nodes[index].child.as_ref().map(Child::id)
@@ -184,7 +195,8 @@ impl World {
     pub fn command(&self, words: &[&str], index: usize) -> Command {
         let mut command =
             Command::new(std::env::current_exe().unwrap_or_else(|_| "beeline".into()));
-        command.args(words).args(self.look(index)).stdin(Stdio::null());
+        // A group of its own: Ctrl-C is for the demo, which ends the rest in order.
+        command.args(words).args(self.look(index)).stdin(Stdio::null()).process_group(0);
         command
     }
 
@@ -206,7 +218,11 @@ impl World {
                 let _ = child.wait();
             }
         }
-        remove_folder(&self.folder)?;
+        let _base = lock_base()?;
+        if self.folder.exists() {
+            remove_folder(&self.folder)?;
+        }
+        let _ = fs::remove_dir(BASE); // the last one closes the door
         self.nodes.clear();
         Ok(())
     }
@@ -232,10 +248,11 @@ impl World {
         holder.ip("link set eth0 up")?;
         let cgroup = beeline_sys::cgroup::find_v2_mount()?
             .join(format!("beeline-demo-{}-n{number}", std::process::id()));
-        fs::create_dir_all(&cgroup).with_context(|| format!("create {}", cgroup.display()))?;
         let folder = self.node_dir(number - 1);
         fs::create_dir_all(&folder)?;
+        // Written down before it is made: so it is found whenever this process ends.
         fs::write(folder.join("cgroup"), cgroup.to_string_lossy().as_bytes())?;
+        fs::create_dir_all(&cgroup).with_context(|| format!("create {}", cgroup.display()))?;
         Ok(Node { name: format!("node-{number}"), holder, cgroup, child: None })
     }
 
@@ -250,10 +267,9 @@ impl World {
             .arg(format!("--bpf-root={}", self.node_dir(index).join("bpf").display()))
             .arg(format!("--node-name={}", node.name))
             .arg(format!("--node-ip={SEGMENT}.{}", index + 1))
-            .arg("--die-with-parent")
+            .arg(format!("--die-with-parent={}", std::process::id()))
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0);
+            .stderr(log);
         let child = command.spawn().with_context(|| format!("start {}", node.name))?;
         self.nodes[index].child = Some(child);
         Ok(())
@@ -297,10 +313,40 @@ impl Drop for World {
     }
 }
 
+/// Held while worlds come and go: a world that is being made is no leftover, and each is removed once.
+fn lock_base() -> anyhow::Result<fs::File> {
+    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::DIRECTORY;
+    let flags = i32::try_from(flags.bits()).context("the flags of open")?;
+    loop {
+        match fs::DirBuilder::new().mode(0o700).create(BASE) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(error).with_context(|| format!("create {BASE}"));
+            }
+            _ => {}
+        }
+        let base = match fs::OpenOptions::new().read(true).custom_flags(flags).open(BASE) {
+            Ok(base) => base,
+            Err(error) if error.kind() == ErrorKind::NotFound => continue, // removed in between
+            Err(error) => return Err(error).with_context(|| format!("open {BASE}")),
+        };
+        let found = base.metadata().with_context(|| format!("look at {BASE}"))?;
+        if found.uid() != 0 || found.mode() & 0o022 != 0 {
+            bail!("{BASE} can be written by others than root: remove it");
+        }
+        rustix::fs::flock(&base, rustix::fs::FlockOperation::LockExclusive)
+            .with_context(|| format!("lock {BASE}"))?;
+        // Whoever held it before may have removed it.
+        if fs::metadata(BASE).is_ok_and(|now| now.ino() == found.ino()) {
+            return Ok(base);
+        }
+    }
+}
+
 /// Remove what killed demos left. Theirs are the folders whose owner no longer runs.
 pub fn remove_leftovers() -> anyhow::Result<()> {
-    let Ok(entries) = fs::read_dir(BASE) else { return Ok(()) };
-    for entry in entries.flatten() {
+    let _base = lock_base()?;
+    for entry in fs::read_dir(BASE).with_context(|| format!("read {BASE}"))?.flatten() {
         let name = entry.file_name();
         let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         let owner = fs::read_to_string(entry.path().join("owner")).unwrap_or_default();
@@ -314,39 +360,40 @@ pub fn remove_leftovers() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Remove as much as can be; then say what could not.
 fn remove_folder(folder: &Path) -> anyhow::Result<()> {
-    for entry in
-        fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?.flatten()
-    {
-        let node = entry.path();
-        if !node.join("cgroup").exists() {
-            continue;
-        }
-        if node.join("data").exists() {
-            let output = Command::new(std::env::current_exe()?)
-                .args(["stop", "--kill"])
-                .arg(format!("--data-dir={}", node.join("data").display()))
-                .arg(format!("--run-dir={}", node.join("run").display()))
-                .stdin(Stdio::null())
-                .output()?;
-            if !output.status.success() {
-                bail!(
-                    "remove {}: {}",
-                    node.display(),
-                    String::from_utf8_lossy(&output.stderr).trim()
-                );
-            }
-        }
-        let cgroup = PathBuf::from(fs::read_to_string(node.join("cgroup"))?);
-        match fs::remove_dir(&cgroup) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error)
-                    .with_context(|| format!("remove the cgroup {}", cgroup.display()));
-            }
-            _ => {}
+    let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+    let nodes = entries.flatten().map(|entry| entry.path());
+    let complaints: Vec<_> = nodes
+        .filter(|node| node.join("cgroup").exists())
+        .filter_map(|node| remove_node(&node).err())
+        .map(|error| format!("{error:#}"))
+        .collect();
+    if !complaints.is_empty() {
+        bail!("{}", complaints.join("; "));
+    }
+    fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))
+}
+
+fn remove_node(node: &Path) -> anyhow::Result<()> {
+    if node.join("data").exists() {
+        let output = Command::new(std::env::current_exe()?)
+            .args(["stop", "--kill"])
+            .arg(format!("--data-dir={}", node.join("data").display()))
+            .arg(format!("--run-dir={}", node.join("run").display()))
+            .stdin(Stdio::null())
+            .process_group(0)
+            .output()?;
+        if !output.status.success() {
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            bail!("remove {}: {}", node.display(), complaint.trim());
         }
     }
-    fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
-    let _ = fs::remove_dir(BASE); // the last one closes the door
-    Ok(())
+    let cgroup = PathBuf::from(fs::read_to_string(node.join("cgroup"))?);
+    match fs::remove_dir(&cgroup) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove the cgroup {}", cgroup.display()))
+        }
+        _ => Ok(()),
+    }
 }
