@@ -34,6 +34,16 @@ pub enum Reason {
     Insufficient(String),
 }
 
+impl Reason {
+    /// Whether ending other Pods on the node could make room.
+    pub(crate) fn is_helped_by_preemption(&self) -> bool {
+        match self {
+            Self::HostPorts | Self::TooManyPods | Self::Insufficient(_) => true,
+            Self::Unschedulable | Self::NodeName | Self::Taint { .. } | Self::Affinity => false,
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -51,6 +51,23 @@ fn decided(pod: &Pod, nodes: &[Arc<Node>], pods: &[Arc<Pod>]) -> String {
 }
 
 #[test]
+fn preemption_is_said_to_help_only_where_it_could() {
+    let big = json!({ "spec": { "containers": [{ "name": "c", "resources": { "requests": { "cpu": "3" } } }] } });
+    let cordoned = json!({ "spec": { "unschedulable": true } });
+    let nodes = [node("a", &json!({})), node("b", &json!({})), node("c", &cordoned)];
+    let decision = decide(&pod("p", &big), &Snapshot::new(&nodes, &[]));
+    assert_eq!(
+        decision.message().unwrap(),
+        "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu. preemption: 0/3 nodes are \
+         available: 1 Preemption is not helpful for scheduling, 2 No preemption victims found for incoming pod."
+    );
+    let decision = decide(&pod("p", &big), &Snapshot::new(&nodes[2..], &[]));
+    assert!(decision.message().unwrap().ends_with(
+        "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+    ));
+}
+
+#[test]
 fn reasons_are_in_upstreams_words() {
     let tainted = json!({ "spec": { "taints": [{ "key": "dedicated", "value": "gpu", "effect": "NoSchedule" }] } });
     let small = json!({ "status": { "allocatable": { "cpu": "100m" } } });
