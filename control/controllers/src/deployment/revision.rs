@@ -19,6 +19,15 @@ const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 const MAX: &str = "deployment.kubernetes.io/max-replicas";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// What the Deployment's annotations give its current ReplicaSet: all but what each has for itself. That is how
+/// `kubernetes.io/change-cause` gets into `kubectl rollout history`.
+fn inherited(deployment: &Deployment) -> BTreeMap<String, String> {
+    let mut annotations = deployment.metadata.annotations.clone().unwrap_or_default();
+    let own = [LAST_APPLIED, REVISION, HISTORY, DESIRED, MAX];
+    annotations.retain(|key, _| !own.contains(&key.as_str()));
+    annotations
+}
+
 /// The hash of the template, different after each collision.
 pub(super) fn template_hash(deployment: &Deployment) -> String {
     let template = deployment.spec.as_ref().map(|spec| &spec.template);
@@ -104,17 +113,22 @@ impl Rollout<'_> {
         }
     }
 
-    /// An old template is wanted again: its ReplicaSet gets the newest revision.
+    /// The ReplicaSet of the current template has the newest revision, also if it is an old template that is wanted
+    /// again, and the Deployment's annotations as they are now.
     fn raise(&mut self, new: &Set, revision: u64) {
         let meta = &new.object.metadata;
         let mut patch = json!({});
+        let mut annotations = inherited(self.deployment);
+        annotations.retain(|key, value| objects::annotation(meta, key) != Some(value.as_str()));
         if of(meta) != revision {
-            let mut annotations = BTreeMap::from([(REVISION, revision.to_string())]);
+            annotations.insert(REVISION.to_owned(), revision.to_string());
             if of(meta) > 0 {
                 let past = objects::annotation(meta, HISTORY).map(|h| format!("{h},"));
                 let history = format!("{}{}", past.unwrap_or_default(), of(meta));
-                annotations.insert(HISTORY, history);
+                annotations.insert(HISTORY.to_owned(), history);
             }
+        }
+        if !annotations.is_empty() {
             patch["metadata"] = json!({ "annotations": annotations });
         }
         let wanted = self.deployment.spec.as_ref().and_then(|s| s.min_ready_seconds);
@@ -153,10 +167,7 @@ impl Rollout<'_> {
         let labels = template_meta.labels.clone();
         let mut selector = spec.selector.clone();
         selector.match_labels = with_hash(selector.match_labels.as_ref());
-        let mut annotations = meta.annotations.clone().unwrap_or_default();
-        annotations.retain(|key, _| {
-            ![LAST_APPLIED, REVISION, HISTORY, DESIRED, MAX].contains(&key.as_str())
-        });
+        let mut annotations = inherited(self.deployment);
         annotations.insert(REVISION.to_owned(), revision.to_string());
         annotations.extend(size_annotations(self).into_iter().map(|(k, v)| (k.to_owned(), v)));
         let set = ReplicaSet {

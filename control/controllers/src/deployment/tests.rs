@@ -200,6 +200,23 @@ fn a_rolling_update_stays_within_its_limits() {
 }
 
 #[test]
+fn the_cause_of_a_change_reaches_the_set_that_made_it() {
+    let mut cluster = Cluster::new(deployment(1, "web:1", &json!({})));
+    cluster.step();
+    let cause = json!({ "metadata": { "annotations": {
+        "kubernetes.io/change-cause": "why", "kubectl.kubernetes.io/last-applied-configuration": "{}",
+    } } });
+    json_patch(&mut cluster.deployment, &cause);
+    cluster.step();
+    let set = cluster.sets.values().next().unwrap()["metadata"]["annotations"].clone();
+    assert_eq!(set["kubernetes.io/change-cause"], "why");
+    assert!(set.get("kubectl.kubernetes.io/last-applied-configuration").is_none());
+    let before = cluster.sets.clone();
+    cluster.step();
+    assert_eq!(cluster.sets, before, "nothing is left to write");
+}
+
+#[test]
 fn undo_gives_the_old_set_the_newest_revision() {
     let mut dice = StdRng::seed_from_u64(1);
     let mut cluster = Cluster::new(deployment(2, "a", &json!({})));
