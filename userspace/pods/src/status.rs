@@ -171,12 +171,15 @@ fn container_state(
             ContainerState { terminated: Some(terminated(ended)), ..ContainerState::default() }
         }
         Run::Failed { reason, message, .. } => waiting(reason, Some(message.clone())),
-        Run::Idle | Run::Creating | Run::Starting { .. } => not_begun(state, at, wanted, slot),
+        Run::Idle | Run::Creating | Run::Starting { .. } => not_begun(state, wanted, slot),
     }
 }
 
-fn not_begun(state: &State, at: usize, wanted: &WantedContainer, slot: &Slot) -> ContainerState {
+fn not_begun(state: &State, wanted: &WantedContainer, slot: &Slot) -> ContainerState {
     if let Image::Missing { backing_off, .. } = slot.image {
+        if let Some(message) = words::bad_name(&wanted.image) {
+            return waiting("InvalidImageName", Some(message));
+        }
         return match (wanted.pull, backing_off) {
             (PullPolicy::Never, _) => {
                 waiting("ErrImageNeverPull", Some(words::never_pull(&wanted.image)))
@@ -185,14 +188,15 @@ fn not_begun(state: &State, at: usize, wanted: &WantedContainer, slot: &Slot) ->
             (_, true) => waiting("ImagePullBackOff", Some(words::pull_back_off(&wanted.image))),
         };
     }
-    let inits_open = state.containers().any(|(other, wanted, slot)| {
-        other != at && wanted.role == Role::Init && !slot.has_succeeded()
-    });
-    let word = if inits_open || wanted.role != Role::Main {
-        "PodInitializing"
-    } else {
-        "ContainerCreating"
-    };
+    // Between two attempts users see how the one before ended, until the next one runs. An init container that has ended
+    // well and is run again in a new sandbox must not look as if it were done.
+    let shown = |ended: &&Ended| wanted.role != Role::Init || ended.code != 0;
+    if let Some(ended) = slot.last.as_ref().filter(shown) {
+        return ContainerState { terminated: Some(terminated(ended)), ..ContainerState::default() };
+    }
+    // Upstream says so of every container of a Pod with init containers, until each runs.
+    let has_inits = state.wanted.containers.iter().any(|other| other.role != Role::Main);
+    let word = if has_inits { "PodInitializing" } else { "ContainerCreating" };
     waiting(word, None)
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use beeline_container::image::{ImageError, normalise};
+
 use crate::lifecycle::ProbeKind;
 
 /// Time to end in for a container that a probe has given up on.
@@ -9,6 +11,20 @@ pub(crate) const PROBE_GRACE: Duration = Duration::from_secs(30);
 
 pub(crate) fn never_pull(image: &str) -> String {
     format!("Container image \"{image}\" is not present with pull policy of Never")
+}
+
+/// What is wrong with an image's name, if anything is: no pull could ever find it.
+pub(crate) fn bad_name(image: &str) -> Option<String> {
+    let why = match normalise(image) {
+        Ok(_) => return None,
+        Err(ImageError::Reference { why, .. }) => why.to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let lead = "invalid reference format";
+    let why = if why.starts_with(lead) { why } else { format!("{lead}: {why}") };
+    Some(format!(
+        "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": {why}"
+    ))
 }
 
 pub(crate) fn pull_failed(image: &str) -> String {

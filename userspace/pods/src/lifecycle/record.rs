@@ -251,6 +251,12 @@ fn image(
 
 fn image_notes(wanted: &WantedContainer) -> Vec<Action> {
     let note = |reason, message| Note::of(Some(wanted), true, reason, message);
+    if let Some(message) = crate::words::bad_name(&wanted.image) {
+        return vec![
+            note("InspectFailed", message),
+            note("Failed", "Error: InvalidImageName".to_owned()),
+        ];
+    }
     match wanted.pull {
         PullPolicy::Never => vec![
             note("ErrImageNeverPull", crate::words::never_pull(&wanted.image)),

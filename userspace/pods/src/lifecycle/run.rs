@@ -199,7 +199,8 @@ fn has_image(
                 actions.push(Action::ResolveImage { slot: at });
             } else if !*backing_off && *since + ERROR_SHOWN <= now {
                 *backing_off = true;
-                if wanted.pull != PullPolicy::Never {
+                let pulls = crate::words::bad_name(&wanted.image).is_none();
+                if pulls && wanted.pull != PullPolicy::Never {
                     let message = format!("Back-off pulling image \"{}\"", wanted.image);
                     actions.push(Note::of(Some(wanted), false, "BackOff", message));
                     let error = "Error: ImagePullBackOff".to_owned();

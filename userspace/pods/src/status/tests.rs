@@ -181,6 +181,36 @@ fn waiting_for_an_image_has_three_words() {
 }
 
 #[test]
+fn a_name_that_no_image_can_have_is_called_that() {
+    let mut state = state("Always");
+    Arc::make_mut(&mut state.wanted).containers[0].image = "Web:1".into();
+    state.slots[0].image =
+        Image::Missing { at: Instant::now(), delay: Duration::from_secs(10), backing_off: true };
+    let waiting =
+        json_of(&shown(&state, "Always", None))["containerStatuses"][0]["state"]["waiting"].clone();
+    assert_eq!(waiting["reason"], "InvalidImageName");
+    assert_eq!(
+        waiting["message"],
+        "Failed to apply default image tag \"Web:1\": couldn't parse image name \"Web:1\": \
+         invalid reference format: repository name must be lowercase"
+    );
+}
+
+#[test]
+fn between_two_attempts_users_see_how_the_first_ended() {
+    let mut state = state("Always");
+    state.sandbox = Sandbox::Ready { pid: 9, address: Ipv4Addr::new(10, 42, 0, 7) };
+    state.slots[0].attempt = 1;
+    state.slots[0].last = Some(ended(3));
+    for run in [Run::Idle, Run::Creating, Run::Starting { id: id() }] {
+        state.slots[0].run = run;
+        let container = json_of(&shown(&state, "Always", None))["containerStatuses"][0].clone();
+        assert_eq!(container["state"]["terminated"]["exitCode"], 3);
+        assert_eq!(container["restartCount"], 1);
+    }
+}
+
+#[test]
 fn ends_make_phases() {
     for (policy, code, stage, phase) in [
         ("Always", 0, Stage::Starting, "Running"),
@@ -225,6 +255,10 @@ fn init_containers_hold_the_others_back() {
     assert_eq!(json["qosClass"], "Burstable", "the init container asks for nothing");
     assert_eq!(json["containerStatuses"][0]["state"]["waiting"]["reason"], "PodInitializing");
     assert!(json["initContainerStatuses"][0]["state"].get("running").is_some());
+    let mut done = state.clone();
+    done.slots[0].run = Run::Ended(ended(0));
+    let main = json_of(&pod_status(&done, &pod, None, facts))["containerStatuses"][0].clone();
+    assert_eq!(main["state"]["waiting"]["reason"], "PodInitializing", "until it runs itself");
     assert!(
         conditions(&status).contains(&"Initialized=False(ContainersNotInitialized)".to_owned())
     );
@@ -250,4 +284,15 @@ fn readiness_gates_and_what_others_say_are_kept() {
     let status = pod_status(&state, &gated, None, facts);
     assert!(conditions(&status).contains(&"Ready=True".to_owned()));
     assert!(conditions(&status).contains(&"example.com/lb=True".to_owned()));
+}
+
+#[test]
+fn a_sandbox_that_is_looked_over_again_was_ready_all_the_time() {
+    let mut state = state("Always");
+    state.sandbox = Sandbox::Connecting { pid: 7 };
+    let first = conditions(&shown(&state, "Always", None));
+    assert!(first.contains(&"PodReadyToStartContainers=False".to_owned()), "{first:?}");
+    state.slots[0].run = running(true);
+    let adopted = conditions(&shown(&state, "Always", None));
+    assert!(adopted.contains(&"PodReadyToStartContainers=True".to_owned()), "{adopted:?}");
 }
