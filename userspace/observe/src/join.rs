@@ -151,6 +151,9 @@ fn place(peer: &mut Peer, address: Ipv4Addr, identity: Identity, names: &Names) 
     } else if let Some(node) = names.node(address) {
         peer.kind = PeerKind::Node;
         peer.node_name = Arc::clone(&node.0);
+    } else if names.is_service(address) {
+        // A port that the Service does not have: nothing translates it, and it never leaves the node.
+        peer.kind = PeerKind::Service;
     } else if identity == Identity::WORLD {
         peer.kind = PeerKind::World;
     }
@@ -173,4 +176,4 @@ fn service(event: &FlowEvent, names: &Names) -> Option<ServiceRef> {
 
 #[cfg(test)]
 #[path = "join/tests.rs"]
-mod tests;
+pub(crate) mod tests;

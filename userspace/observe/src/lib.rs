@@ -25,4 +25,4 @@ pub use flow::{Direction, Event, Flow, Ip, L4, Peer, PeerKind, ServiceRef, Verdi
 pub use names::Names;
 pub use observer::{FLOWS_KEPT, Followed, Observer, Subscription};
 pub use query::{BadQuery, Query};
-pub use text::{columns, header, line};
+pub use text::{Layout, columns};

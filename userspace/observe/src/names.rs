@@ -71,6 +71,12 @@ impl Names {
         self.frontends.get(&frontend)
     }
 
+    /// An address of a Service, whatever the port.
+    pub(crate) fn is_service(&self, address: Ipv4Addr) -> bool {
+        let ports = (address, u16::MIN, u8::MIN)..=(address, u16::MAX, u8::MAX);
+        self.frontends.range(ports).next().is_some()
+    }
+
     fn leave(&mut self, endpoint: Arc<EndpointIdentity>) {
         if self.gone.len() == GONE_MAX {
             self.gone.pop_front();

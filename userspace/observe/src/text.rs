@@ -1,4 +1,5 @@
-//! Flows as lines of text. What a column says is decided here; how wide it is, too, because a live view cannot wait.
+//! Flows as lines of text: what a column says, and how wide it is. A list is as wide as its widest words; a live view,
+//! which cannot wait for them, begins narrow and widens.
 
 use std::net::Ipv4Addr;
 
@@ -16,20 +17,64 @@ const HEADER: [&str; 10] = [
     "PACKETS",
     "FLAGS",
 ];
-/// What most lines need; longer words push the rest of their line to the right.
-const WIDTHS: [usize; 10] = [12, 32, 32, 24, 5, 10, 13, 8, 7, 0];
-
-/// The line above the flows.
-pub fn header() -> String {
-    padded(&HEADER.map(str::to_owned), "   ")
+/// The widths of the columns so far.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    widths: [usize; 10],
 }
 
-/// One flow as one line.
-pub fn line(flow: &Flow) -> String {
-    padded(&columns(flow), "-> ")
+impl Default for Layout {
+    /// What most lines of a live view need.
+    fn default() -> Self {
+        Self { widths: [12, 32, 32, 16, 5, 10, 13, 5, 7, 0] }
+    }
 }
 
-/// The words of that line, in the order of the header.
+impl Layout {
+    /// As wide as these flows need.
+    pub fn of<'a>(flows: impl IntoIterator<Item = &'a Flow>) -> Self {
+        let mut layout = Self { widths: HEADER.map(str::len) };
+        for flow in flows {
+            layout.fit(&columns(flow));
+        }
+        layout
+    }
+
+    /// The line above the flows.
+    pub fn header(&self) -> String {
+        self.padded(&HEADER.map(str::to_owned), "   ")
+    }
+
+    /// One flow as one line. Words that are too long widen their column from here on.
+    pub fn line(&mut self, flow: &Flow) -> String {
+        let words = columns(flow);
+        self.fit(&words);
+        self.padded(&words, "-> ")
+    }
+
+    fn fit(&mut self, words: &[String; 10]) {
+        for (width, word) in self.widths.iter_mut().zip(words) {
+            *width = (*width).max(word.chars().count());
+        }
+    }
+
+    fn padded(&self, words: &[String; 10], arrow: &str) -> String {
+        let mut line = String::with_capacity(160);
+        for (index, (word, width)) in words.iter().zip(self.widths).enumerate() {
+            if index == 2 {
+                line.push_str(arrow);
+            }
+            line.push_str(word);
+            if index + 1 < words.len() {
+                let missing = width.saturating_sub(word.chars().count());
+                line.extend(std::iter::repeat_n(' ', missing + 1));
+            }
+        }
+        line
+    }
+}
+
+/// The words of a line, in the order of the header.
 pub fn columns(flow: &Flow) -> [String; 10] {
     let time = flow.time.strftime("%H:%M:%S%.3f").to_string();
     let verdict = match &flow.drop_reason {
@@ -62,29 +107,25 @@ fn side(peer: &Peer, address: Ipv4Addr, port: u16) -> String {
     if port == 0 { name } else { format!("{name}:{port}") }
 }
 
-fn padded(words: &[String; 10], arrow: &str) -> String {
-    let mut line = String::with_capacity(160);
-    for (index, (word, width)) in words.iter().zip(WIDTHS).enumerate() {
-        if index == 2 {
-            line.push_str(arrow);
-        }
-        line.push_str(word);
-        if index + 1 < words.len() {
-            let missing = width.saturating_sub(word.chars().count());
-            line.extend(std::iter::repeat_n(' ', missing + 1));
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_header_is_aligned_with_the_lines() {
-        let header = header();
-        assert!(header.starts_with("TIME         SOURCE "), "{header}");
-        assert!(header.ends_with(" FLAGS"), "{header}");
+    fn columns_line_up_however_long_the_words_are() {
+        let mut long = crate::join::tests::flow();
+        long.source.pod_name = "a-pod-with-a-name-that-is-longer-than-most".into();
+        let short = crate::join::tests::flow();
+        let mut listed = Layout::of([&short, &long]);
+        let arrows = |line: &str| line.find("-> ").unwrap();
+        let first = listed.line(&short);
+        assert_eq!(arrows(&first), arrows(&listed.line(&long)));
+        assert_eq!(listed.header().find("DESTINATION").unwrap(), arrows(&first) + 3);
+
+        let mut live = Layout::default();
+        let narrow = live.line(&short);
+        let wide = live.line(&long);
+        assert!(arrows(&narrow) < arrows(&wide));
+        assert_eq!(arrows(&live.line(&short)), arrows(&wide), "once wide, it stays wide");
     }
 }

@@ -1,7 +1,7 @@
 //! `beeline flows`: from the agent of this machine, or from every node through the API server.
 
 use anyhow::Context as _;
-use beeline_observe::{Flow, Query};
+use beeline_observe::{Flow, Layout, Query};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ const LAST_DEFAULT: usize = 20;
 /// Carry out the command.
 pub async fn flows(args: FlowsArgs) -> anyhow::Result<()> {
     let query = query(&args)?;
-    let mut printer = Printer { output: args.output, headed: false };
+    let mut printer = Printer::new(args.output, query.follow);
     match &args.kubeconfig {
         Some(path) => {
             everywhere(&ApiClient::from_kubeconfig(path, None)?, &query, &mut printer).await?;
@@ -27,11 +27,11 @@ pub async fn flows(args: FlowsArgs) -> anyhow::Result<()> {
             let ask = Ask::Flows { follow: query.follow, query };
             let mut conversation = Conversation::ask(&args.look.socket(), &ask).await?;
             while let Some(flow) = conversation.next::<Flow>().await? {
-                printer.flow(&flow)?;
+                printer.flow(flow)?;
             }
         }
     }
-    printer.head();
+    printer.finish();
     Ok(())
 }
 
@@ -85,12 +85,12 @@ async fn everywhere(
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = rest.drain(..=end).collect();
             let Some(flow) = understand(&line)? else { continue };
-            if query.follow { printer.flow(&flow)? } else { found.push(flow) }
+            if query.follow { printer.flow(flow)? } else { found.push(flow) }
         }
     }
     found.sort_by_key(|flow: &Flow| flow.time);
     let skip = found.len().saturating_sub(query.last.unwrap_or(usize::MAX));
-    found.iter().skip(skip).try_for_each(|flow| printer.flow(flow))
+    found.into_iter().skip(skip).try_for_each(|flow| printer.flow(flow))
 }
 
 fn understand(line: &[u8]) -> anyhow::Result<Option<Flow>> {
@@ -112,28 +112,40 @@ fn percent_encode(text: &str) -> String {
         .collect()
 }
 
-/// Lines as they come, or JSON lines.
+/// JSON lines as they come; a table as it comes when following, else once all is known and can be lined up.
 struct Printer {
     output: Output,
-    headed: bool,
+    layout: Layout,
+    /// Flows that wait for the end; `None` when following.
+    waiting: Option<Vec<Flow>>,
 }
 
 impl Printer {
-    fn flow(&mut self, flow: &Flow) -> anyhow::Result<()> {
-        match self.output {
-            Output::Json => output::line(&serde_json::to_string(flow)?),
-            Output::Table => {
-                self.head();
-                output::line(&beeline_observe::line(flow));
-            }
+    fn new(output: Output, follow: bool) -> Self {
+        let waiting = (!follow).then(Vec::new);
+        let layout = Layout::default();
+        if follow && output == Output::Table {
+            output::line(&layout.header());
+        }
+        Self { output, layout, waiting }
+    }
+
+    fn flow(&mut self, flow: Flow) -> anyhow::Result<()> {
+        match (self.output, &mut self.waiting) {
+            (Output::Json, _) => output::line(&serde_json::to_string(&flow)?),
+            (Output::Table, Some(waiting)) => waiting.push(flow),
+            (Output::Table, None) => output::line(&self.layout.line(&flow)),
         }
         Ok(())
     }
 
-    fn head(&mut self) {
-        if self.output == Output::Table && !std::mem::replace(&mut self.headed, true) {
-            output::line(&beeline_observe::header());
-        }
+    fn finish(&mut self) {
+        let Some(flows) = self.waiting.take().filter(|_| self.output == Output::Table) else {
+            return;
+        };
+        let mut layout = Layout::of(&flows);
+        output::line(&layout.header());
+        flows.iter().for_each(|flow| output::line(&layout.line(flow)));
     }
 }
 

@@ -75,6 +75,10 @@ pub(crate) fn event() -> FlowEvent {
     }
 }
 
+pub(crate) fn flow() -> Flow {
+    join(&event(), 0, &names(), &node())
+}
+
 fn names() -> Names {
     let (mut writer, reader) = Tables::new();
     writer.apply(Epoch(1), changes());
@@ -145,6 +149,7 @@ fn hosts_nodes_and_the_world_are_told_apart() {
     assert_eq!(towards(Identity::HOST, [10, 42, 0, 1]), (PeerKind::Host, "n1".into()));
     assert_eq!(towards(Identity::REMOTE_NODE, [192, 168, 0, 2]), (PeerKind::Node, "n2".into()));
     assert_eq!(towards(Identity::WORLD, [192, 0, 2, 1]), (PeerKind::World, String::new()));
+    assert_eq!(towards(Identity::WORLD, [10, 43, 0, 10]), (PeerKind::Service, String::new()));
     assert_eq!(towards(Identity(999), [192, 0, 2, 1]), (PeerKind::Unknown, String::new()));
 }
 
