@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 
 use super::{Facts, Phase, time};
 use crate::{
-    lifecycle::{Sandbox, State},
+    lifecycle::{Sandbox, Slot, State},
     wanted::Role,
 };
 
@@ -73,8 +73,16 @@ fn condition(
     }
 }
 
+/// A sandbox in which a container runs had its network before: one that was adopted is only being looked over.
 fn connected(state: &State) -> Verdict {
-    if matches!(state.sandbox, Sandbox::Ready { .. }) { Ok(()) } else { Err(("", None)) }
+    let connected = match state.sandbox {
+        Sandbox::Ready { .. } => true,
+        Sandbox::Connecting { .. } | Sandbox::Unconnected { .. } => {
+            state.slots.iter().any(Slot::is_running)
+        }
+        Sandbox::Absent | Sandbox::Creating | Sandbox::Failed { .. } => false,
+    };
+    if connected { Ok(()) } else { Err(("", None)) }
 }
 
 fn initialized(state: &State, phase: Phase) -> Verdict {
