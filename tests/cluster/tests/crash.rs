@@ -1,7 +1,8 @@
-//! kill -9 at any moment: nothing acknowledged is lost, no pod ends, no connection drops, nothing is left.
+//! Kill -9 at any moment: nothing acknowledged is lost, no pod ends, no connection drops, nothing is left.
 
 use std::{
-    process::{Command, Stdio},
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +11,8 @@ use std::{
 };
 
 use beeline_test_cluster::{LIMIT, backends, deploy_hello, node_with_image, place, service_ip};
-use beeline_test_support::{Kubectl, beeline, eventually, skip};
+use beeline_test_support::{Kubectl, Node, beeline, eventually, skip};
+use serde_json::{Value, json};
 
 /// How often the process is killed.
 const KILLS: u32 = 50;
@@ -23,7 +25,7 @@ fn fifty_kills_under_writes_lose_nothing() -> anyhow::Result<()> {
     let mut node = node_with_image()?;
     deploy_hello(&node);
     let kubectl = node.kubectl();
-    let pods_before = pods(&kubectl);
+    let before = undisturbed(&kubectl);
     let acknowledged = Mutex::new(Vec::new());
     let over = AtomicBool::new(false);
 
@@ -54,11 +56,13 @@ fn fifty_kills_under_writes_lose_nothing() -> anyhow::Result<()> {
         .collect();
     assert!(missing.is_empty(), "acknowledged, then lost: {missing:?}");
 
-    eventually(LIMIT, "all pods are ready", || {
-        kubectl.run(&["get", "pods"]).matches("1/1").count() == 3
-    });
-    assert_eq!(pods(&kubectl), pods_before, "the same pods run on, with no restart");
     eventually(LIMIT, "all backends in the kernel", || backends(&node, "default/hello") == 3);
+    let after = undisturbed(&kubectl);
+    let changed: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
+    assert!(
+        before == after,
+        "pods and node are the same and were never not ready; now: {changed:#?}"
+    );
     let ip = service_ip(&node, "hello");
     let answer = node.host_command(&format!("curl -sf -m 5 http://{ip}/")).output()?;
     assert!(String::from_utf8_lossy(&answer.stdout).starts_with("hello-"));
@@ -74,31 +78,134 @@ fn traffic_flows_on_while_the_agent_is_dead() -> anyhow::Result<()> {
     let mut node = node_with_image()?;
     deploy_hello(&node);
     let ip = service_ip(&node, "hello");
-    let orders = serde_json::json!({
-        "place": place(&node, "hello-"),
-        "work": { "request": { "target": format!("{ip}:80"), "per_second": 100 } },
-    });
-    let mut probe = Command::new(beeline())
-        .args(["probe", &orders.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let work = json!({ "request": { "target": format!("{ip}:80"), "per_second": 100 } });
+    let probe = Probe::start(&node, "hello-", &work)?;
     for _ in 0..3 {
         node.kill();
         std::thread::sleep(Duration::from_millis(500)); // the time under test: nobody is there
         node.start()?;
     }
-    drop(probe.stdin.take());
-    let output = probe.wait_with_output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let load: serde_json::Value = serde_json::from_str(text.lines().last().unwrap_or_default())?;
+    let load = probe.end()?;
     assert_eq!(load["failed"], 0, "{load}");
+    assert!(load["sent"].as_u64() > Some(150), "{load}");
     Ok(())
 }
 
-fn pods(kubectl: &Kubectl) -> String {
-    let columns = "custom-columns=NAME:.metadata.name,UID:.metadata.uid,IP:.status.podIP,ID:.status.containerStatuses[0].containerID,RESTARTS:.status.containerStatuses[0].restartCount";
-    kubectl.run(&["get", "pods", "--sort-by=.metadata.name", "-o", columns])
+/// A server that echoes whatever it is sent, behind a Service, and a client.
+const ECHO: &str = r#"
+apiVersion: v1
+kind: Pod
+metadata: { name: echo, labels: { app: echo } }
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - { name: echo, image: "hello:1", command: [/bin/busybox, nc, -ll, -p, "7000", -e, /bin/busybox, cat] }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: echo }
+spec:
+  selector: { app: echo }
+  ports: [{ port: 7, targetPort: 7000 }]
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: client }
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+    - { name: client, image: "hello:1", command: [sleep, "600"] }
+"#;
+
+#[test]
+fn one_connection_outlives_ten_kills() -> anyhow::Result<()> {
+    if skip() {
+        return Ok(());
+    }
+    let mut node = node_with_image()?;
+    let kubectl = node.kubectl();
+    kubectl.apply(ECHO);
+    kubectl.run(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"]);
+    eventually(LIMIT, "one backend in the kernel", || backends(&node, "default/echo") == 1);
+    let ip = service_ip(&node, "echo");
+    let work = json!({ "hold": { "target": format!("{ip}:7"), "per_second": 200 } });
+    // The server may not listen yet when its pod is ready: it has no probe.
+    eventually(LIMIT, "the server listens", || {
+        let tried = Probe::start(&node, "client", &work);
+        tried.is_ok_and(|probe| probe.end().is_ok_and(|load| load["failed"] == 0))
+    });
+    let probe = Probe::start(&node, "client", &work)?;
+    for round in 0..10 {
+        std::thread::sleep(Duration::from_millis(round * 61 % 300));
+        node.kill();
+        if round % 3 == 2 { node.start()? } else { node.spawn()? }
+    }
+    node.kill();
+    node.start()?;
+    let load = probe.end()?;
+    assert_eq!(load["failed"], 0, "{load}");
+    assert!(load["sent"].as_u64() > Some(200), "{load}");
+    Ok(())
+}
+
+/// A client in the place of a pod.
+struct Probe {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Probe {
+    /// Start it and wait until it works.
+    fn start(node: &Node, pod: &str, work: &Value) -> anyhow::Result<Self> {
+        let orders = json!({ "place": place(node, pod), "work": work });
+        let mut child = Command::new(beeline())
+            .args(["probe", &orders.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut stdout = BufReader::new(child.stdout.take().expect("it was piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line)?;
+        let mut probe = Self { child, stdout };
+        if line.trim() != "ready" {
+            anyhow::bail!("the probe did not start: {}", probe.child.wait()?);
+        }
+        Ok(probe)
+    }
+
+    /// End it; what it found.
+    fn end(mut self) -> anyhow::Result<Value> {
+        drop(self.child.stdin.take());
+        let mut text = String::new();
+        self.stdout.read_to_string(&mut text)?;
+        anyhow::ensure!(self.child.wait()?.success(), "the probe failed: {text}");
+        Ok(serde_json::from_str(text.lines().last().unwrap_or_default())?)
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What must be the same after a crash as before: which pods and containers there are, since when they and the node are
+/// ready, and that their endpoints were not even touched.
+fn undisturbed(kubectl: &Kubectl) -> Vec<String> {
+    let mut lines = Vec::new();
+    let pod = "{.metadata.name} {.metadata.uid} {.status.podIP} {.status.containerStatuses}";
+    let condition = "{range .status.conditions[*]}{.type} {.status} {.lastTransitionTime}, {end}";
+    for (kind, columns) in [
+        ("pods", format!("{pod} {condition}")),
+        ("nodes", format!("{{.metadata.name}} {{.spec.taints}} {condition}")),
+        ("endpointslices", "{.metadata.name} {.metadata.resourceVersion}".to_owned()),
+    ] {
+        let each = format!("jsonpath={{range .items[*]}}{columns}{{\"\\n\"}}{{end}}");
+        lines.extend(kubectl.run(&["get", kind, "-o", &each]).lines().map(str::to_owned));
+    }
+    lines.sort();
+    lines
 }
 
 fn write_until(

@@ -10,7 +10,7 @@ mod wait;
 
 pub use kubectl::Kubectl;
 pub use net::Net;
-pub use node::{Node, NodeOptions, busybox_image};
+pub use node::{Node, NodeOptions, PodTraces, busybox_image};
 pub use wait::{eventually, within};
 
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! Real beeline processes, each in a namespace, a cgroup and directories of its own.
 
+mod traces;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -9,6 +11,8 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+
+pub use traces::PodTraces;
 
 use crate::{Kubectl, Net, beeline, wait::within};
 
