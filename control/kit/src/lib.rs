@@ -14,12 +14,14 @@
 //! ```
 
 mod backoff;
+mod chain;
 mod clock;
 mod reconcile;
 mod tasks;
 pub mod telemetry;
 
 pub use backoff::Backoff;
+pub use chain::chain;
 pub use clock::{Clock, FakeClock, SystemClock};
 pub use reconcile::reconcile_loop;
 pub use tasks::Tasks;

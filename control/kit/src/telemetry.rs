@@ -17,11 +17,19 @@ pub enum LogFormat {
     Json,
 }
 
+/// What logs errors of its own about things that the store, which knows what they mean, tells anyway.
+const QUIET: &str = "sled=off";
+
+/// Whether a filter can be understood; else why not.
+pub fn check(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter).map(drop).map_err(|error| error.to_string())
+}
+
 /// Installs the process-wide subscriber. `filter` is in `tracing`'s syntax (`info,beeline_store=debug`);
 /// the variable `BEELINE_LOG` wins over it. A second call changes nothing. A filter that cannot be parsed becomes `info`.
 pub fn init(format: LogFormat, filter: &str) {
     let wanted = std::env::var("BEELINE_LOG").unwrap_or_else(|_| filter.to_owned());
-    let (filter, refused) = match EnvFilter::try_new(&wanted) {
+    let (filter, refused) = match EnvFilter::try_new(format!("{QUIET},{wanted}")) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new("info"), Some(error)),
     };
@@ -46,6 +54,7 @@ mod tests {
 
     #[test]
     fn twice_and_with_a_bad_filter_is_harmless() {
+        assert!(check("=not=a=filter=").is_err() && check("info,sled=warn").is_ok());
         init(LogFormat::Json, "=not=a=filter=");
         init(LogFormat::Text, "info");
         tracing::debug!("filtered");

@@ -219,7 +219,13 @@ async fn start_datapath(
     datapath.host_addresses.push(node_address);
     datapath.host_addresses.sort_unstable();
     datapath.host_addresses.dedup();
-    Datapath::start(datapath, tasks).await.context("start the dataplane")
+    Datapath::start(datapath, tasks).await.with_context(|| {
+        format!(
+            "start the dataplane with --bpf-root {} and --cgroup-root {}",
+            config.bpf_root.display(),
+            ground.cgroup_root.display()
+        )
+    })
 }
 
 async fn follow_events(

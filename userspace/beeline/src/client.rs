@@ -242,9 +242,9 @@ pub fn host(url: &str) -> anyhow::Result<(String, SocketAddr)> {
         Ok(ip) => SocketAddr::new(ip, port),
         Err(_) => (host.as_str(), port)
             .to_socket_addrs()
-            .ok()
-            .and_then(|mut found| found.next())
-            .with_context(|| format!("look up {host}"))?,
+            .with_context(|| format!("look up the API server's address {host}"))?
+            .next()
+            .with_context(|| format!("look up the API server's address {host}: it has none"))?,
     };
     Ok((host, address))
 }

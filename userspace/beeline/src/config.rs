@@ -5,10 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+
+mod check;
 
 /// Everything that a server or an agent can be told; flags win over the file.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
@@ -105,8 +107,7 @@ impl LookOptions {
 pub const SOCKET: &str = "beeline.sock";
 
 /// What runs in this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Both.
     Up,
@@ -133,6 +134,7 @@ impl Role {
 #[serde(rename_all = "kebab-case")]
 pub struct Config {
     /// What runs in this process.
+    #[serde(skip)]
     pub role: Role,
     /// Where state is kept.
     pub data_dir: PathBuf,
@@ -205,24 +207,6 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> anyhow::Result<()> {
-        if self.pod_cidr.contains(&self.service_cidr) || self.service_cidr.contains(&self.pod_cidr)
-        {
-            bail!(
-                "--pod-cidr {} and --service-cidr {} overlap: give one of them another range",
-                self.pod_cidr,
-                self.service_cidr
-            );
-        }
-        if self.pod_cidr.prefix_len() > 24 {
-            bail!("--pod-cidr {} is too small: every node takes a /24 of it", self.pod_cidr);
-        }
-        if self.role == Role::Agent && self.server.is_none() {
-            bail!("an agent needs a server to join: give --server https://HOST:6443 and --token");
-        }
-        Ok(())
-    }
-
     /// The URL at which this machine's own clients reach the API.
     pub fn api_url(&self) -> String {
         let ip = match self.listen.ip() {
@@ -246,8 +230,10 @@ impl Config {
 fn read(path: &Path) -> anyhow::Result<NodeOptions> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("read the configuration file {}", path.display()))?;
-    serde_saphyr::from_str(&text)
-        .with_context(|| format!("parse the configuration file {}", path.display()))
+    // Without the excerpt, which says the same again.
+    serde_saphyr::from_str(&text).map_err(|error| {
+        anyhow!("parse the configuration file {}: {}", path.display(), error.without_snippet())
+    })
 }
 
 fn merge(flags: NodeOptions, file: NodeOptions) -> NodeOptions {
@@ -315,16 +301,5 @@ mod tests {
         std::fs::write(&path, "node-nam: x\n").unwrap();
         let error = format!("{:#}", Config::resolve(Role::Up, flags).unwrap_err());
         assert!(error.contains("config.yaml") && error.contains("node-nam"), "{error}");
-    }
-
-    #[test]
-    fn ranges_that_overlap_are_refused() {
-        let flags = NodeOptions {
-            node_name: Some("n".into()),
-            service_cidr: Some("10.42.7.0/24".parse().unwrap()),
-            ..NodeOptions::default()
-        };
-        let error = Config::resolve(Role::Up, flags).unwrap_err().to_string();
-        assert!(error.contains("overlap"), "{error}");
     }
 }

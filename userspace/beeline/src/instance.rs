@@ -29,8 +29,8 @@ pub struct Instance {
 impl Instance {
     /// Make the directories, take the lock, and read the id or make one.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
-        directory(&config.data_dir)?;
-        directory(&config.run_dir)?;
+        directory(&config.data_dir, "--data-dir")?;
+        directory(&config.run_dir, "--run-dir")?;
         let lock = lock(&config.run_dir)?;
         Ok(Self { id: id(&config.data_dir)?, _lock: lock })
     }
@@ -69,10 +69,9 @@ pub fn holder(run_dir: &Path) -> anyhow::Result<Option<u32>> {
     Ok(read_pid(&file))
 }
 
-fn directory(path: &Path) -> anyhow::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
-        format!("create {}: choose another with --data-dir or --run-dir", path.display())
-    })
+fn directory(path: &Path, flag: &str) -> anyhow::Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("create {}: choose another with {flag}", path.display()))
 }
 
 fn lock(run_dir: &Path) -> anyhow::Result<File> {

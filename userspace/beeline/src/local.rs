@@ -119,7 +119,7 @@ async fn converse(stream: UnixStream, answerer: Arc<dyn Answerer>) {
     let (sender, mut receiver) = mpsc::channel(ANSWERS_QUEUED_MAX);
     let asking = async move {
         if let Err(error) = ask_once(reader, &*answerer, &sender).await {
-            let _ = sender.send(Answer::Failed(format!("{error:#}"))).await;
+            let _ = sender.send(Answer::Failed(beeline_kit::chain(error.as_ref()))).await;
         }
         let _ = sender.send(Answer::End).await;
     };
@@ -167,7 +167,8 @@ impl Conversation {
     pub async fn ask(socket: &Path, ask: &Ask) -> anyhow::Result<Self> {
         let mut stream = UnixStream::connect(socket).await.with_context(|| {
             format!(
-                "connect to {}: is beeline running here? Start it with `beeline up`, or name its --run-dir",
+                "connect to {}: is beeline running here, and are you root? Start it with `beeline up`, or name \
+                 its --run-dir",
                 socket.display()
             )
         })?;

@@ -14,6 +14,7 @@ mod instance;
 mod local;
 mod look;
 mod output;
+mod privilege;
 mod probe;
 mod process;
 mod server;
@@ -38,7 +39,7 @@ fn main() -> std::process::ExitCode {
     match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            output::note(&format!("beeline: {error:#}"));
+            output::note(&format!("beeline: {}", beeline_kit::chain(error.as_ref())));
             std::process::ExitCode::FAILURE
         }
     }

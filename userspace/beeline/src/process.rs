@@ -9,7 +9,7 @@ use crate::{
     agent::Agent,
     config::{Config, LogFormat, Role},
     instance::Instance,
-    local, output,
+    local, output, privilege,
     server::Server,
     status::Looking,
     up,
@@ -25,11 +25,8 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         LogFormat::Json => telemetry::LogFormat::Json,
     };
     telemetry::init(format, &config.log);
-    if config.role.works() && !rustix::process::geteuid().is_root() {
-        anyhow::bail!(
-            "a node needs root: it creates network namespaces, cgroups and mounts, and loads programs into \
-             the kernel. Run it with sudo; `beeline server` alone runs as anybody"
-        );
+    if config.role.works() {
+        privilege::check()?;
     }
     if let Some(parent) = config.die_with_parent {
         end_with(parent)?;
@@ -38,7 +35,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
     if let Some(netns) = &config.netns {
         beeline_sys::netns::enter(netns).with_context(|| {
             format!(
-                "enter the network namespace {}: create it with `ip netns add`",
+                "run in the namespace of --netns {}: create one with `ip netns add NAME`",
                 netns.display()
             )
         })?;

@@ -44,7 +44,8 @@ impl Server {
         // First what fails most often, before anything is written.
         let listener = TcpListener::bind(config.listen).await.with_context(|| {
             format!(
-                "listen on {}: is another API server running? Choose another with --listen",
+                "listen on {}: another process may have this port, or the address is not this machine's; \
+                 choose another with --listen",
                 config.listen
             )
         })?;
@@ -232,6 +233,10 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     let aside = path.with_extension("new");
     let mut options = std::fs::OpenOptions::new();
+    // On a full disk what is there already is still served.
+    if std::fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
+        return Ok(());
+    }
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
     file.write_all(text.as_bytes())?;
     std::fs::rename(&aside, path)

@@ -339,7 +339,7 @@ async fn agent_status(agent: &AgentSide, status: &mut Status) -> anyhow::Result<
     let counters = agent.datapath.counters().await;
     let detail = match &counters {
         Ok(_) => format!("epoch {} in force", in_force.epoch.0),
-        Err(error) => format!("{error:#}"),
+        Err(error) => beeline_kit::chain(error),
     };
     status.parts.push(Part { name: "dataplane".into(), healthy: counters.is_ok(), detail });
     status.counters.extend(

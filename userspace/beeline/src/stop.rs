@@ -43,8 +43,12 @@ impl Footprint {
             netns_inode: netns_inode(Path::new("/proc/self/ns/net"))?,
         };
         let path = config.data_dir.join(FOOTPRINT);
+        let bytes = serde_json::to_vec(&footprint)?;
+        if fs::read(&path).is_ok_and(|there| there == bytes) {
+            return Ok(()); // so that a node starts on a full disk
+        }
         let aside = path.with_extension("new");
-        fs::write(&aside, serde_json::to_vec(&footprint)?)
+        fs::write(&aside, bytes)
             .and_then(|()| fs::rename(&aside, &path))
             .with_context(|| format!("write {}", path.display()))
     }
@@ -52,10 +56,12 @@ impl Footprint {
     fn read(data_dir: &Path) -> anyhow::Result<Option<Self>> {
         let path = data_dir.join(FOOTPRINT);
         match fs::read(&path) {
-            Ok(bytes) => Ok(Some(
-                serde_json::from_slice(&bytes)
-                    .with_context(|| format!("understand {}", path.display()))?,
-            )),
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).with_context(|| {
+                format!(
+                    "understand {}: start beeline once more, which writes it anew",
+                    path.display()
+                )
+            })?)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
         }

@@ -12,9 +12,9 @@ pub enum DatapathError {
         "loading kernel programs needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN (for mounting bpffs)"
     )]
     Privilege,
-    /// The kernel or its set-up lacks something.
-    #[error("{} is missing: {}. {}", .0.name, .0.why, .0.remedy)]
-    Missing(Box<Feature>),
+    /// The kernel or its set-up lacks these.
+    #[error("missing on this machine: {}", list(.0))]
+    Missing(Vec<Feature>),
     /// The binary holds no kernel object.
     #[error(
         "this binary was built without kernel programs: run `cargo xtask build-ebpf`, then build it again"
@@ -114,6 +114,11 @@ pub enum DatapathError {
     /// The datapath was stopped.
     #[error("the datapath has stopped")]
     Stopped,
+}
+
+fn list(missing: &[Feature]) -> String {
+    let line = |found: &Feature| format!("{} ({}): {}", found.name, found.why, found.remedy);
+    missing.iter().map(line).collect::<Vec<_>>().join("; ")
 }
 
 /// Names a path on the way up.

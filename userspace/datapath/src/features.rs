@@ -55,12 +55,15 @@ pub fn features(config: &Config) -> Vec<Feature> {
     ]
 }
 
-/// The first required feature that is missing, as an error.
+/// All required features that are missing, as one error.
 pub(crate) fn require(features: &[Feature]) -> Result<(), DatapathError> {
-    match features.iter().find(|f| f.required && f.state == State::Missing) {
-        Some(feature) if feature.name == PRIVILEGE => Err(DatapathError::Privilege),
-        Some(feature) => Err(DatapathError::Missing(Box::new(feature.clone()))),
-        None => Ok(()),
+    let missing = features.iter().filter(|f| f.required && f.state == State::Missing);
+    let missing: Vec<_> = missing.cloned().collect();
+    match missing.as_slice() {
+        [] => Ok(()),
+        // Without the right to ask, every answer is "no".
+        all if all.iter().any(|f| f.name == PRIVILEGE) => Err(DatapathError::Privilege),
+        _ => Err(DatapathError::Missing(missing)),
     }
 }
 
@@ -204,15 +207,17 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_that_is_none_is_named_with_the_remedy() {
+    fn all_that_is_missing_is_named_with_its_remedy() {
         let found = cgroup(Path::new("/proc"));
         assert_eq!(found.state, State::Missing);
-        let error = require(&[found]).unwrap_err().to_string();
+        let tcx = feature("tcx", true, Err("EINVAL".into()), "Boot a kernel of 6.6 or later");
+        let error = require(&[found, tcx]).unwrap_err().to_string();
         assert!(
-            error.starts_with("cgroup v2 is missing: /proc is not in a cgroup v2 mount."),
+            error.contains("cgroup v2 (/proc is not in a cgroup v2 mount): Mount one"),
             "{error}"
         );
-        assert!(error.contains("--cgroup-root"), "{error}");
+        assert!(error.contains("--cgroup-root; "), "{error}");
+        assert!(error.ends_with("; tcx (EINVAL): Boot a kernel of 6.6 or later"), "{error}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use beeline_auth::{Certified, JoinToken};
 use beeline_kit::Backoff;
 use beeline_uplink::{DialError, Dialer, channel_over, fetch_authority, join, tls_channel};
-use rustls::ClientConfig;
+use rustls::{ClientConfig, pki_types::pem::PemObject as _};
 use tonic::transport::Channel;
 
 use crate::{
@@ -33,11 +33,19 @@ pub async fn dialer(config: &Config, server: Option<&Server>) -> anyhow::Result<
     let server = format!("{name}:{}", address.port());
     let folder = config.data_dir.join("node-pki");
     let credentials = match Credentials::read(&folder)? {
-        Some(credentials) => credentials,
+        Some(credentials) => {
+            credentials.check(&config.node_name, &folder)?;
+            credentials
+        }
         None => join_cluster(config, &server, &folder).await?,
     };
     let tls = beeline_auth::client_config(&credentials.ca_pem, Some(&credentials.certified))
-        .context("prepare TLS with the node's certificate")?;
+        .with_context(|| {
+            format!(
+                "use the node's certificate in {}: if it is damaged, remove the folder and join again with --token",
+                folder.display()
+            )
+        })?;
     Ok(Arc::new(Remote { server, tls }))
 }
 
@@ -85,6 +93,26 @@ impl Credentials {
         Ok(Some(Self { ca_pem: read("ca.crt")?, certified }))
     }
 
+    /// Refuse to speak under another name than the one that the server has given this data directory.
+    fn check(&self, node: &str, folder: &Path) -> anyhow::Result<()> {
+        let path = folder.join("node.crt");
+        let remedy = format!("remove {} and join again with --token", folder.display());
+        let joined = rustls::pki_types::CertificateDer::from_pem_slice(
+            self.certified.certificate_pem.as_bytes(),
+        )
+        .ok()
+        .and_then(|der| beeline_auth::Identity::from_certificate(&der).ok());
+        let Some(joined) = joined else { bail!("{} is damaged: {remedy}", path.display()) };
+        match joined.node_name() {
+            Some(name) if name == node => Ok(()),
+            name => bail!(
+                "{} is the certificate of {}, not of {node}: give --node-name as before, or {remedy}",
+                path.display(),
+                name.unwrap_or(&joined.user)
+            ),
+        }
+    }
+
     fn write(&self, folder: &Path) -> anyhow::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         write(&folder.join("ca.crt"), &self.ca_pem)?;
@@ -118,7 +146,8 @@ async fn join_cluster(config: &Config, server: &str, folder: &Path) -> anyhow::R
             config.node_name
         );
     };
-    let token = JoinToken::parse(token).context("understand --token")?;
+    let token = JoinToken::parse(token)
+        .context("understand --token, which `beeline token` prints on the server")?;
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
         match join_once(&token, server, &config.node_name).await {
@@ -127,7 +156,10 @@ async fn join_cluster(config: &Config, server: &str, folder: &Path) -> anyhow::R
                 return Ok(credentials);
             }
             Err(JoinFailure::Unreachable(error)) => {
-                tracing::warn!(%error, "the server does not answer, trying again");
+                tracing::warn!(
+                    error = beeline_kit::chain(&error),
+                    "the server does not answer, trying again"
+                );
                 tokio::time::sleep(backoff.next()).await;
             }
             Err(JoinFailure::Refused(error)) => return Err(error),

@@ -26,9 +26,7 @@ impl Network {
     pub async fn find(config: &Config, uplink: &Uplink) -> anyhow::Result<Self> {
         let path = config.data_dir.join(FILE);
         let known = match std::fs::read(&path) {
-            Ok(bytes) => Some(serde_json::from_slice::<Self>(&bytes).with_context(|| {
-                format!("understand {}: remove it if no pod runs here", path.display())
-            })?),
+            Ok(bytes) => Self::read(&bytes, &path),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };
@@ -43,6 +41,15 @@ impl Network {
                 Self::agree(None, &heard.context("the server said nothing")?, &path)
             }
         }
+    }
+
+    /// What the file says; a damaged one is as good as none, as the server knows it all and nothing is lost.
+    fn read(bytes: &[u8], path: &std::path::Path) -> Option<Self> {
+        let read = serde_json::from_slice(bytes);
+        if let Err(error) = &read {
+            tracing::warn!(path = %path.display(), %error, "damaged, asking the server again");
+        }
+        read.ok()
     }
 
     fn agree(known: Option<Self>, heard: &Welcome, path: &std::path::Path) -> anyhow::Result<Self> {

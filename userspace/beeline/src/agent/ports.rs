@@ -19,8 +19,8 @@ use k8s_openapi::api::core::v1::{Event, NodeStatus, PodStatus};
 use tokio::sync::watch;
 
 /// The error's whole chain, for the person who reads the pod's events.
-fn text(error: impl std::error::Error + Send + Sync + 'static) -> PortError {
-    PortError(format!("{:#}", anyhow::Error::new(error)))
+fn text(error: impl std::error::Error + 'static) -> PortError {
+    PortError(beeline_kit::chain(&error))
 }
 
 /// The dataplane, and the epoch that it has in force, told to pods and to control.

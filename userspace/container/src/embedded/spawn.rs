@@ -21,15 +21,19 @@ const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
 /// Checks that the root is where it can work; true if the host has only the unified hierarchy.
 pub(super) fn check_cgroup_root(root: &Path) -> Result<bool> {
     let fail = |e: beeline_sys::SysError| RuntimeError::io(e.attempt, e.source);
-    if !root.exists() {
-        // In a missing place the check below names the place; in a cgroup mount this makes a cgroup.
+    // A cgroup is made, an ordinary folder is not.
+    let there = root.ancestors().find(|path| path.exists()).unwrap_or(root);
+    if !root.exists() && beeline_sys::fs::is_cgroup2(there).map_err(fail)? {
         std::fs::create_dir_all(root)
             .map_err(|e| RuntimeError::io(format!("create cgroup {}", root.display()), e))?;
     }
-    if !beeline_sys::fs::is_cgroup2(root).map_err(fail)? {
+    if !root.exists() || !beeline_sys::fs::is_cgroup2(root).map_err(fail)? {
         return Err(RuntimeError::invalid(
             "--cgroup-root",
-            format!("{} is not in a cgroup v2 mount", root.display()),
+            format!(
+                "{} is not in a cgroup v2 mount: see `mount -t cgroup2` for those there are",
+                root.display()
+            ),
         ));
     }
     beeline_sys::fs::is_cgroup2(Path::new(CGROUP_MOUNT)).map_err(fail)

@@ -81,13 +81,19 @@ pub(super) fn take_apart(archive: &Path, dir: &Path, limits: &Limits) -> Result<
         if number > 100_000 {
             return Err(refuse("more than 100000 members".to_owned()));
         }
-        let mut entry = entry.map_err(|e| refuse(format!("not a readable tar: {e}")))?;
+        let mut entry = entry.map_err(|e| refuse(unreadable(&e)))?;
         let name = tidy(&entry.path().map_err(|e| refuse(e.to_string()))?);
         let kind = entry.header().entry_type();
         if kind.is_file() {
             let path = dir.join(number.to_string());
-            let member =
-                store(&mut entry, path).map_err(|e| refuse(format!("{}: {e}", name.display())))?;
+            let member = store(&mut entry, path).map_err(|e| match e.kind() {
+                // The archive is not to blame.
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    let store = dir.parent().unwrap_or(dir).display();
+                    ImageError::io(format!("find space in {store} for {}", archive.display()), e)
+                }
+                _ => refuse(format!("{}: {e}", name.display())),
+            })?;
             members.files.insert(name, member);
         } else if let (true, Ok(Some(target))) =
             (kind.is_symlink() || kind.is_hard_link(), entry.link_name())
@@ -104,6 +110,15 @@ pub(super) fn take_apart(archive: &Path, dir: &Path, limits: &Limits) -> Result<
         return Err(refuse("holds no files".to_owned()));
     }
     Ok(members)
+}
+
+/// What to tell of bytes that are no tar: not the bytes, which the tar crate quotes.
+fn unreadable(error: &io::Error) -> String {
+    let what = "not a readable tar; an archive made with `docker save` or an OCI layout in a tar is needed";
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => format!("it ends too early: {what}"),
+        _ => what.to_owned(),
+    }
 }
 
 fn store(from: &mut impl Read, path: PathBuf) -> io::Result<Member> {
