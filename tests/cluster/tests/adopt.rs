@@ -211,3 +211,21 @@ fn node_ready(node: &Value) -> Value {
     conditions.into_iter().find(|one| one["type"] == "Ready").unwrap_or_default()["lastTransitionTime"]
         .clone()
 }
+
+#[test]
+fn a_first_start_that_is_killed_leaves_nothing_and_the_next_one_works() -> anyhow::Result<()> {
+    if skip() {
+        return Ok(());
+    }
+    for round in 0..16_u64 {
+        let mut node = Node::new(Net::new()?, NodeOptions::default())?;
+        node.spawn()?;
+        std::thread::sleep(Duration::from_millis(round * 23));
+        node.kill();
+        if round % 4 == 3 {
+            node.start()?;
+        }
+        // Dropping the node checks that `beeline stop --kill` leaves nothing.
+    }
+    Ok(())
+}

@@ -58,11 +58,9 @@ fn fifty_kills_under_writes_lose_nothing() -> anyhow::Result<()> {
 
     eventually(LIMIT, "all backends in the kernel", || backends(&node, "default/hello") == 3);
     let after = undisturbed(&kubectl);
-    let changed: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
-    assert!(
-        before == after,
-        "pods and node are the same and were never not ready; now: {changed:#?}"
-    );
+    let was: Vec<_> = before.iter().filter(|line| !after.contains(line)).collect();
+    let is: Vec<_> = after.iter().filter(|line| !before.contains(line)).collect();
+    assert!(before == after, "pods and node were touched; before: {was:#?}, now: {is:#?}");
     let ip = service_ip(&node, "hello");
     let answer = node.host_command(&format!("curl -sf -m 5 http://{ip}/")).output()?;
     assert!(String::from_utf8_lossy(&answer.stdout).starts_with("hello-"));

@@ -75,9 +75,7 @@ pub(crate) fn mount_point(root: &Path) -> Result<Option<PathBuf>, DatapathError>
 fn mount(root: &Path, instance: &str) -> Result<(), DatapathError> {
     if let Some(place) = mount_point(root)? {
         fs::create_dir_all(&place).at("create", &place)?;
-        mounts::mount_bpffs(&place)?;
-        let mark = mark(&place, instance);
-        fs::create_dir(&mark).at("create", &mark)?;
+        mounts::mount_bpffs(&place, &[&entry_name(&mark(&place, instance))])?;
         tracing::info!(at = %place.display(), "mounted a bpffs");
     }
     Ok(())

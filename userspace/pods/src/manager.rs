@@ -14,6 +14,7 @@ use std::{
 use beeline_container::runtime::{PodUid, RuntimeError, RuntimeEvent, SandboxStatus};
 use beeline_kit::{CancellationToken, Tasks};
 use beeline_tables::{NodeName, ObjectKey, ObjectName, PodIntent, Reader, Snapshot};
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::PodStatus;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
@@ -26,6 +27,8 @@ use crate::{
 
 /// A driver is never behind by more than a few.
 const MAILBOX: usize = 64;
+/// Unwanted Pods that are removed at once.
+const SWEEP_MAX: usize = 16;
 
 /// What the Pods of this node need to know of it.
 #[derive(Clone, Debug)]
@@ -284,23 +287,11 @@ impl Manager {
 
     /// Once, when the tables are complete: remove what an earlier agent left and nobody wants.
     async fn sweep(&mut self, wanted: &BTreeSet<PodUid>) {
-        for (uid, sandbox) in std::mem::take(self.found().await) {
-            tracing::info!(pod = %format!("{}/{}", sandbox.namespace, sandbox.name), "removing a pod that nobody wants");
-            let dir = self.context.config.pods_dir.join(uid.as_str());
-            if let Err(error) = driver::remove(&self.context, &uid, dir).await {
-                tracing::warn!(pod = %uid, error, "an unwanted pod stays until the next start");
-                continue;
-            }
-            let logs = self
-                .context
-                .ports
-                .runtime
-                .remove_logs(&sandbox.namespace, &sandbox.name, &uid)
-                .await;
-            if let Err(error) = logs {
-                tracing::warn!(pod = %uid, %error, "logs of an unwanted pod stay");
-            }
-        }
+        let unwanted = std::mem::take(self.found().await);
+        let context = &*self.context;
+        futures::stream::iter(unwanted)
+            .for_each_concurrent(SWEEP_MAX, |(uid, sandbox)| remove_unwanted(context, uid, sandbox))
+            .await;
         let live: BTreeSet<PodUid> = self.shared.known().keys().cloned().collect();
         let keep: Vec<&str> = wanted.union(&live).map(PodUid::as_str).collect();
         if let Err(error) = self.context.ports.net.retain(&keep).await {
@@ -367,6 +358,18 @@ impl Manager {
             .iter()
             .map(|(uid, known)| (uid.clone(), known.mailbox.clone()))
             .collect()
+    }
+}
+
+async fn remove_unwanted(context: &Context, uid: PodUid, sandbox: SandboxStatus) {
+    let SandboxStatus { namespace, name, .. } = sandbox;
+    tracing::info!(pod = %format!("{namespace}/{name}"), "removing a pod that nobody wants");
+    let dir = context.config.pods_dir.join(uid.as_str());
+    if let Err(error) = driver::remove(context, &uid, dir).await {
+        return tracing::warn!(pod = %uid, error, "an unwanted pod stays until the next start");
+    }
+    if let Err(error) = context.ports.runtime.remove_logs(&namespace, &name, &uid).await {
+        tracing::warn!(pod = %uid, %error, "logs of an unwanted pod stay");
     }
 }
 

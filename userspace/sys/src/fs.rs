@@ -1,9 +1,12 @@
 //! File systems: what a path lies on, mounting bpffs, unmounting, descriptors on trees.
 //! In: paths. Out: kinds and results. Refuses to unmount what the caller did not name.
 
-use std::path::Path;
+use std::{os::fd::OwnedFd, path::Path};
 
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::{
+    fs::Mode,
+    mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags},
+};
 
 use crate::{Attempt, Result};
 
@@ -39,23 +42,40 @@ pub fn available_bytes(path: &Path) -> Result<u64> {
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
-/// Mounts a BPF file system (mode 0700) on an existing directory.
-pub fn mount_bpffs(path: &Path) -> Result<()> {
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RELATIME;
-    rustix::mount::mount("bpffs", path, "bpf", flags, c"mode=0700")
-        .attempt(|| format!("mount bpffs on {}", path.display()))
+/// Mounts a BPF file system (mode 0700) on an existing directory. It appears with these directories already in it, so that
+/// no moment of death leaves a mount without its mark.
+pub fn mount_bpffs(path: &Path, directories: &[&str]) -> Result<()> {
+    let attempt = || format!("mount bpffs on {}", path.display());
+    let aside = detached_bpffs().attempt(attempt)?;
+    for directory in directories {
+        rustix::fs::mkdirat(&aside, *directory, Mode::RWXU)
+            .attempt(|| format!("create {directory} in the bpffs for {}", path.display()))?;
+    }
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    mount::move_mount(&aside, "", rustix::fs::CWD, path, flags).attempt(attempt)
+}
+
+fn detached_bpffs() -> rustix::io::Result<OwnedFd> {
+    let filesystem = mount::fsopen("bpf", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    mount::fsconfig_set_string(&filesystem, "source", "bpffs")?;
+    mount::fsconfig_set_string(&filesystem, "mode", "0700")?;
+    mount::fsconfig_create(&filesystem)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+        | MountAttrFlags::MOUNT_ATTR_RELATIME;
+    mount::fsmount(&filesystem, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
 /// Unmounts what is mounted on the path; fails while it is busy.
 pub fn umount(path: &Path) -> Result<()> {
-    rustix::mount::unmount(path, UnmountFlags::NOFOLLOW)
-        .attempt(|| format!("unmount {}", path.display()))
+    mount::unmount(path, UnmountFlags::NOFOLLOW).attempt(|| format!("unmount {}", path.display()))
 }
 
 /// Detaches what is mounted on the path now; the kernel frees it when the last user is gone.
 pub fn umount_lazy(path: &Path) -> Result<()> {
     let flags = UnmountFlags::NOFOLLOW | UnmountFlags::DETACH;
-    rustix::mount::unmount(path, flags).attempt(|| format!("detach mount {}", path.display()))
+    mount::unmount(path, flags).attempt(|| format!("detach mount {}", path.display()))
 }
 
 #[cfg(test)]
@@ -82,12 +102,13 @@ mod tests {
         }
         let dir = std::env::temp_dir().join(format!("beeline-sys-bpffs-{}", std::process::id()));
         std::fs::create_dir(&dir).unwrap();
-        let mounted = mount_bpffs(&dir);
+        let mounted = mount_bpffs(&dir, &["mark"]);
         let seen = is_bpffs(&dir);
+        let marked = dir.join("mark").is_dir();
         let gone = mounted.is_ok().then(|| umount(&dir));
         std::fs::remove_dir(&dir).unwrap();
         mounted.unwrap();
-        assert!(seen.unwrap());
+        assert!(seen.unwrap() && marked);
         gone.unwrap().unwrap();
     }
 }

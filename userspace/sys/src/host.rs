@@ -52,7 +52,7 @@ impl Host for Linux {
     }
 
     fn mount_bpffs(&self, path: &Path) -> Result<()> {
-        fs::mount_bpffs(path)
+        fs::mount_bpffs(path, &[])
     }
 
     fn umount(&self, path: &Path) -> Result<()> {

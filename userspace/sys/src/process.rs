@@ -97,6 +97,22 @@ pub fn run_from_read_only(command: &mut Command, executable: CString) {
     unsafe { command.pre_exec(prepare) };
 }
 
+/// Makes a command's process end when the thread that starts it does, however that happens. What the process forks lives on.
+pub fn end_with_parent(command: &mut Command) {
+    let parent = rustix::process::getpid();
+    let prepare = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // Who died before that sent no signal.
+        if rustix::process::getppid() == Some(parent) {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(libc::ESRCH))
+        }
+    };
+    // SAFETY: between fork and exec only system calls are made: nothing allocates or locks.
+    unsafe { command.pre_exec(prepare) };
+}
+
 /// What a fork returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forked {
@@ -234,6 +250,18 @@ mod tests {
         std::fs::remove_file(&copy).unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(text.contains("Read-only file system"), "{text}");
+    }
+
+    #[test]
+    fn a_child_that_ends_with_its_parent_is_killed() {
+        use std::os::unix::process::ExitStatusExt;
+        let starter = std::thread::spawn(|| {
+            let mut command = Command::new("sleep");
+            end_with_parent(command.arg("30"));
+            command.spawn().unwrap()
+        });
+        let status = starter.join().unwrap().wait().unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGKILL));
     }
 
     #[test]

@@ -129,6 +129,8 @@ fn start(config: &Config, shim: &ShimConfig) -> std::result::Result<(), String> 
         .map_err(|e| format!("open {}: {e}", log.display()))?;
     command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
     protect(&mut command, program);
+    // Until there is a shim, in its cgroup, nobody could find what an agent that dies leaves behind.
+    beeline_sys::process::end_with_parent(&mut command);
     let mut child =
         command.spawn().map_err(|e| format!("execute {}: {e}", Path::new(program).display()))?;
     let mut said = Vec::new();
