@@ -63,6 +63,16 @@ impl Node {
         Ok(Self { net, name, folder, cgroup, options, child: None })
     }
 
+    /// Start with other arguments from now on.
+    pub fn set_arguments(&mut self, arguments: &[&str]) {
+        self.options.arguments = arguments.iter().map(ToString::to_string).collect();
+    }
+
+    /// Whether the process has ended by itself, and how.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.as_mut()?.try_wait().ok().flatten()
+    }
+
     /// Start the process and wait until it says that it is ready.
     pub fn start(&mut self) -> anyhow::Result<()> {
         self.spawn()?;
@@ -165,6 +175,11 @@ impl Node {
         let join = format!("echo $$ > {}/cgroup.procs && {script}", self.cgroup.display());
         command.args(["-c", &join]);
         command
+    }
+
+    /// The cgroup whose processes it serves.
+    pub fn cgroup(&self) -> &Path {
+        &self.cgroup
     }
 
     /// Where its data is.
