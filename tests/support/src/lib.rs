@@ -3,11 +3,13 @@
 //! A [`Net`] is a network namespace without a default route; a [`Node`] is a real beeline process inside
 //! one, with directories, a cgroup and a bpffs of its own; a [`Kubectl`] is the kubectl that is installed.
 
+mod cluster;
 mod kubectl;
 mod net;
 mod node;
 mod wait;
 
+pub use cluster::{Cluster, URL};
 pub use kubectl::Kubectl;
 pub use net::Net;
 pub use node::{Node, NodeOptions, PodTraces, busybox_image};

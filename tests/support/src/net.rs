@@ -62,6 +62,20 @@ impl Net {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Be the switch that others are plugged into.
+    pub fn bridge(&self) -> anyhow::Result<()> {
+        self.ip("link add br0 type bridge")?;
+        self.ip("link set br0 up").map(drop)
+    }
+
+    /// Plug into a switch: a link `eth0` with this address.
+    pub fn plug(&self, switch: &Self, port: &str, address: &str) -> anyhow::Result<()> {
+        switch.ip(&format!("link add {port} type veth peer name eth0 netns {}", self.pid()))?;
+        switch.ip(&format!("link set {port} master br0 up"))?;
+        self.ip(&format!("addr add {address} dev eth0"))?;
+        self.ip("link set eth0 up").map(drop)
+    }
+
     /// Join another namespace by a veth pair. Addresses with their prefix lengths, ours first.
     pub fn connect(
         &self,

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::output;
 
+mod datagrams;
+
 /// The hidden first argument.
 pub const PROBE: &str = "probe";
 /// A connection that takes longer than this has failed.
@@ -49,6 +51,22 @@ pub enum Work {
         target: SocketAddrV4,
         /// How many a second, in all.
         per_second: u32,
+    },
+    /// Answer every datagram with this text and its length, until standard input closes.
+    Answer {
+        /// Where.
+        port: u16,
+        /// With what.
+        text: String,
+    },
+    /// Send datagrams, each from a new socket, and print who answered how often.
+    Datagrams {
+        /// Where to.
+        target: SocketAddrV4,
+        /// How many.
+        count: u32,
+        /// How long each.
+        bytes: usize,
     },
     /// Keep one connection to a server that echoes, and use it at a steady rate until standard input closes or it is
     /// lost; print a [`Load`].
@@ -103,6 +121,11 @@ pub fn run(orders: &str) -> anyhow::Result<()> {
         }
         Work::Request { target, per_second } => {
             output::line(&serde_json::to_string(&request(target, per_second)?)?);
+            Ok(())
+        }
+        Work::Answer { port, text } => datagrams::answer(port, &text),
+        Work::Datagrams { target, count, bytes } => {
+            output::line(&serde_json::to_string(&datagrams::send(target, count, bytes)?)?);
             Ok(())
         }
         Work::Hold { target, per_second } => {
