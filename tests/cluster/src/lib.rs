@@ -1,8 +1,13 @@
 //! What the cluster tests share: a node with the example image, and the example app on it.
 
-use std::time::Duration;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use beeline_test_support::{Node, busybox_image, eventually};
+use beeline_test_support::{Node, busybox_image, eventually, within};
 use serde_json::Value;
 
 /// The example app, as the README applies it.
@@ -59,4 +64,45 @@ pub fn place(node: &Node, pod: &str) -> Value {
         pods.iter().find(|line| line["name"].as_str().is_some_and(|name| name.starts_with(pod)));
     let found = found.unwrap_or_else(|| panic!("no sandbox of {pod} in {status}"));
     serde_json::json!({ "netns": format!("/proc/{}/ns/net", found["pid"]), "cgroup": found["cgroup"] })
+}
+
+/// A command that goes on printing, such as `kubectl get -w`. Ended when dropped.
+pub struct Following {
+    child: Child,
+    text: Arc<Mutex<String>>,
+}
+
+impl Following {
+    /// Start it.
+    pub fn start(mut command: Command) -> anyhow::Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().expect("it was piped");
+        let text = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&text);
+        // Ends with the child's output.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let mut text = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                text.push_str(&line);
+                text.push('\n');
+            }
+        });
+        Ok(Self { child, text })
+    }
+
+    /// Wait until what it printed passes a check, and return that.
+    #[track_caller]
+    pub fn wait(&self, what: &str, check: impl Fn(&str) -> bool) -> String {
+        within(LIMIT, what, || {
+            let text = self.text.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if check(&text) { Ok(text) } else { Err(text) }
+        })
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
