@@ -28,7 +28,7 @@ pub(crate) async fn answer(app: &Arc<App>, asked: &Asked) -> Result<Answer, ApiE
     let query = Bytes::from(asked.query.get("query").unwrap_or("{}").to_owned());
     let wanted = match asked.query.get("node") {
         Some(node) => vec![node.to_owned()],
-        None => nodes.connected(),
+        None => nodes.known(),
     };
     let streams = futures::future::join_all(
         wanted.into_iter().map(|node| one(&**nodes, node, query.clone())),

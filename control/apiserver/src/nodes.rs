@@ -48,6 +48,6 @@ pub trait NodeConnector: Send + Sync {
     /// A node's flows as JSON lines; the query is JSON of the node's own making.
     async fn flows(&self, node: &str, query: Bytes) -> Result<ByteStream, ApiError>;
 
-    /// Nodes that can be asked now.
-    fn connected(&self) -> Vec<String>;
+    /// All nodes of the cluster. Asking one that is away gives an error that says so.
+    fn known(&self) -> Vec<String>;
 }

@@ -178,7 +178,7 @@ fn pods_services_logs_and_flows_reach_across_nodes() -> anyhow::Result<()> {
         assert!(said.is_empty(), "the server prints nothing: {said}");
     }
     talkers(&cluster);
-    flows(&cluster)?;
+    flows(&cluster);
     strangers(&cluster)
 }
 
@@ -315,35 +315,33 @@ fn datagrams(cluster: &Cluster, pods: &BTreeMap<String, String>) -> anyhow::Resu
     servers.into_iter().try_for_each(|server| server.end().map(drop))
 }
 
-/// `beeline flows --kubeconfig` merges all nodes, by time.
-fn flows(cluster: &Cluster) -> anyhow::Result<()> {
+/// What `beeline flows --kubeconfig` prints, and what it complains of.
+fn merged_flows(cluster: &Cluster, last: usize) -> (Vec<Value>, String) {
     let server = &cluster.nodes[0];
-    let kubeconfig = server.data_dir().join("admin.kubeconfig");
+    let output = server
+        .net
+        .command(&beeline().to_string_lossy())
+        .args(["flows", "--service=default/hello", "-o", "json", &format!("--last={last}")])
+        .arg("--kubeconfig")
+        .arg(server.data_dir().join("admin.kubeconfig"))
+        .output()
+        .expect("the binary was found before");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let flows = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    (flows, String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// All nodes are asked, and the answers merged by time.
+fn flows(cluster: &Cluster) {
     within(LIMIT, "flows of all nodes", || {
-        let output = server
-            .net
-            .command(&beeline().to_string_lossy())
-            .args(["flows", "--last=2000", "--service=default/hello", "-o", "json", "--kubeconfig"])
-            .arg(&kubeconfig)
-            .output()
-            .expect("the binary was found before");
-        let text = String::from_utf8_lossy(&output.stdout);
-        let flows: Vec<Value> =
-            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-        let nodes: BTreeSet<_> =
-            flows.iter().filter_map(|flow| flow["node_name"].as_str()).collect();
-        let times: Vec<_> = flows.iter().filter_map(|flow| flow["time"].as_str()).collect();
-        assert!(times.is_sorted_by_key(|time| time.trim_end_matches('Z').to_owned()), "by time");
-        if nodes.len() == 3 {
-            return Ok(());
-        }
-        Err(format!(
-            "{nodes:?} of {} flows {}",
-            flows.len(),
-            String::from_utf8_lossy(&output.stderr)
-        ))
+        let (flows, complaint) = merged_flows(cluster, 2000);
+        let text = |flow: &Value, field: &str| flow[field].as_str().unwrap_or_default().to_owned();
+        let nodes: BTreeSet<_> = flows.iter().map(|flow| text(flow, "node_name")).collect();
+        let whole = |flow: &Value| text(flow, "time").trim_end_matches('Z').to_owned();
+        assert!(flows.iter().is_sorted_by_key(whole), "by time");
+        let wanted = cluster.nodes.iter().all(|node| nodes.contains(&node.name));
+        if wanted { Ok(()) } else { Err(format!("{nodes:?} of {} flows {complaint}", flows.len())) }
     });
-    Ok(())
 }
 
 /// Nodes on one kernel: each has its own pods, links, cgroups and maps, and the end of one is nothing to the others.
@@ -458,6 +456,14 @@ fn an_agent_comes_back_with_its_certificate_or_is_missed() -> anyhow::Result<()>
     let without = answers(&cluster.nodes[0], &ip, 60);
     assert!(!without.contains_key("failed") && without.len() == 4, "{without:?}");
 
+    // Who asks for something of it is told, and is given what the others have.
+    let pods = spread(&cluster);
+    let (pod, _) = pods.iter().find(|(_, node)| *node == "n3").expect("pods outlive their agent");
+    let complaint = kubectl.fail(&["logs", pod]);
+    assert!(complaint.contains("node \"n3\" is not connected"), "{complaint}");
+    let (flows, complaint) = merged_flows(&cluster, 100);
+    assert!(!flows.is_empty() && complaint.contains("node \"n3\" is not connected"), "{complaint}");
+
     // And it comes back from that too.
     cluster.nodes[2].start()?;
     kubectl.wait(LIMIT, &["get", "node", "n3"], |text| text.contains(" Ready "));
@@ -529,7 +535,10 @@ fn tokens_that_are_wrong_are_refused_in_words() -> anyhow::Result<()> {
     for (token, complaint) in [
         ("nonsense".to_owned(), "understand --token"),
         (format!("{version}.{}.{secret}", other(hash)), "trust the server at 192.0.2.1:6443"),
-        (format!("{version}.{hash}.{}", other(secret)), "join token refused: it is not this cluster's"),
+        (
+            format!("{version}.{hash}.{}", other(secret)),
+            "join token refused: it is not this cluster's",
+        ),
     ] {
         let mut agent = cluster.agent(&token)?;
         agent.spawn()?;

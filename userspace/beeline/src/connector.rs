@@ -5,18 +5,21 @@ use beeline_api::ApiError;
 use beeline_apiserver::{ByteStream, LogQuery, NodeConnector};
 use beeline_feed::{Feed, NodeStream, StreamError};
 use beeline_proto::feed::Logs;
+use beeline_registry::{Caller, Registry};
 use bytes::Bytes;
 use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Node;
 
 /// Asks nodes over the lines that they opened.
 pub struct FeedConnector {
     feed: Feed,
+    registry: Registry,
 }
 
 impl FeedConnector {
-    /// Over this feed.
-    pub fn new(feed: Feed) -> Self {
-        Self { feed }
+    /// Over this feed, to the nodes that this registry has.
+    pub fn new(feed: Feed, registry: Registry) -> Self {
+        Self { feed, registry }
     }
 }
 
@@ -30,9 +33,9 @@ impl NodeConnector for FeedConnector {
         convert(self.feed.open_flows(node, query.to_vec()).await)
     }
 
-    fn connected(&self) -> Vec<String> {
-        let nodes = self.feed.epochs().into_keys();
-        nodes.filter(|node| self.feed.is_connected(node)).collect()
+    fn known(&self) -> Vec<String> {
+        let nodes = self.registry.client(Caller::system("feed")).cached::<Node>();
+        nodes.iter().filter_map(|node| node.metadata.name.clone()).collect()
     }
 }
 

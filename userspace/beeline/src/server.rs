@@ -146,7 +146,7 @@ fn start_api(
         authority.certificate_pem().to_owned(),
     );
     options.address = config.api_url().trim_start_matches("https://").to_owned();
-    options.nodes = Some(Arc::new(FeedConnector::new(feed.clone())));
+    options.nodes = Some(Arc::new(FeedConnector::new(feed.clone(), registry.clone())));
     options.grpc = Some(tonic::service::Routes::new(feed.service()).prepare().into_axum_router());
     let store = Arc::clone(store);
     options.checks =

@@ -45,7 +45,7 @@ impl NodeConnector for Pretend {
         Ok(Box::pin(stream::iter([Ok(Bytes::from(line))])))
     }
 
-    fn connected(&self) -> Vec<String> {
+    fn known(&self) -> Vec<String> {
         vec!["n1".to_owned(), "n2".to_owned()]
     }
 }
