@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use beeline_kit::Tasks;
@@ -220,7 +220,7 @@ fn lost(mut container: ContainerStatus) -> ContainerStatus {
         signal: Some(libc_sigkill()),
         oom: false,
         started_at,
-        finished_at: std::time::SystemTime::now(),
+        finished_at: SystemTime::now(),
         message: Some("The container could not be located when the pod was terminated".to_owned()),
     });
     container
@@ -325,12 +325,18 @@ impl Runtime for Embedded {
         Ok(id)
     }
 
-    async fn start_container(&self, pod: &PodUid, container: &ContainerId) -> Result<()> {
+    async fn start_container(&self, pod: &PodUid, container: &ContainerId) -> Result<SystemTime> {
         let started = self.ask(pod, Request::Start(container.clone())).await;
         if let Err(RuntimeError::Start { .. }) = &started {
             lock(&self.inner.live).remove(container);
         }
-        started.map(|_| ())
+        match started? {
+            Reply::Started(at) => Ok(at),
+            Reply::Done | Reply::State(_) => Err(RuntimeError::Shim {
+                pod: pod.to_string(),
+                why: "its answer does not belong to the question".to_owned(),
+            }),
+        }
     }
 
     async fn kill_container(

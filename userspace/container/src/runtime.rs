@@ -238,8 +238,9 @@ pub trait Runtime: Send + Sync {
     async fn set_hosts(&self, pod: &PodUid, hosts: &str) -> Result<()>;
     /// Prepares a container up to the point where its program can start. The image must be in the store.
     async fn create_container(&self, pod: &PodUid, spec: &ContainerSpec) -> Result<ContainerId>;
-    /// Starts the program of a created container; returns when it runs or could not be executed.
-    async fn start_container(&self, pod: &PodUid, container: &ContainerId) -> Result<()>;
+    /// Starts the program of a created container; returns when it runs or could not be executed. Since when it runs: the
+    /// same time that [`Runtime::sandboxes`] and its [`Exit`] will tell.
+    async fn start_container(&self, pod: &PodUid, container: &ContainerId) -> Result<SystemTime>;
     /// Sends a signal (by number) to the container's first process. A container that has ended counts as signalled.
     async fn kill_container(
         &self,

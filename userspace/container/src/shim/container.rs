@@ -130,7 +130,7 @@ impl Container {
     }
 
     /// Lets the program start and waits until it has been executed or refused.
-    pub(super) fn start(&mut self, config: &ShimConfig) -> Result<(), Refusal> {
+    pub(super) fn start(&mut self, config: &ShimConfig) -> Result<SystemTime, Refusal> {
         let name = self.status.name.clone();
         if self.status.state != ContainerState::Created {
             return Err(Refusal::WrongState {
@@ -154,9 +154,9 @@ impl Container {
             self.status.state = ContainerState::Exited(exit);
             return Err(Refusal::Start(message));
         }
-        self.status.state =
-            ContainerState::Running { pid: self.pid, started_at: SystemTime::now() };
-        Ok(())
+        let started_at = SystemTime::now();
+        self.status.state = ContainerState::Running { pid: self.pid, started_at };
+        Ok(started_at)
     }
 
     /// True while a process of the container exists.

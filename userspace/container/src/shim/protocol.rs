@@ -82,6 +82,8 @@ pub(crate) enum ServerFrame {
 pub(crate) enum Reply {
     Done,
     State(ShimState),
+    /// Since when a container runs.
+    Started(SystemTime),
 }
 
 /// What the shim knows at any moment; also the file `state` in its directory, for an agent that finds the shim dead.

@@ -195,7 +195,7 @@ impl Server {
     fn handle(&mut self, connection: u64, id: u32, request: Request) {
         let result = match request {
             Request::Create(create) => self.create(&create).map(|()| Reply::Done),
-            Request::Start(container) => self.start(&container).map(|()| Reply::Done),
+            Request::Start(container) => self.start(&container).map(Reply::Started),
             Request::Signal(container, signal) => self
                 .find(&container)
                 .and_then(|c| c.signal(signal).map_err(Refusal::Failed))
@@ -226,7 +226,7 @@ impl Server {
         self.save().map_err(|e| Refusal::Failed(format!("write state: {e}")))
     }
 
-    fn start(&mut self, id: &ContainerId) -> Result<(), Refusal> {
+    fn start(&mut self, id: &ContainerId) -> Result<SystemTime, Refusal> {
         let index = self.containers.iter().position(|c| c.status.id == *id);
         let index = index.ok_or_else(|| Refusal::NoContainer(id.to_string()))?;
         let started = self.containers[index].start(&self.config);

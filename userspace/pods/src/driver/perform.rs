@@ -174,7 +174,7 @@ impl Driver {
         let (context, uid) = self.shared();
         Box::pin(async move {
             let report = match context.ports.runtime.start_container(&uid, &id).await {
-                Ok(()) => Report::Started { at: moment(&context).wall },
+                Ok(at) => Report::Started { at },
                 Err(error) => Report::StartFailed { message: sentence(&error) },
             };
             done(Event::Container { slot, attempt, report })

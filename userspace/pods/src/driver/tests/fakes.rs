@@ -196,7 +196,7 @@ impl Runtime for Node {
         Ok(id)
     }
 
-    async fn start_container(&self, pod: &PodUid, container: &ContainerId) -> Result<()> {
+    async fn start_container(&self, pod: &PodUid, container: &ContainerId) -> Result<SystemTime> {
         let started_at = PausedClock(self.begun).now();
         let (name, lifetime) = {
             let mut state = self.state();
@@ -211,7 +211,7 @@ impl Runtime for Node {
             assert!(lifetime.is_zero(), "longer lives are ended by the test");
             self.exit(pod.as_str(), &name, 1);
         }
-        Ok(())
+        Ok(started_at)
     }
 
     async fn kill_container(
