@@ -1,6 +1,6 @@
 //! What happens while no agent is there, and what is left half made when one is killed, the next one finds and finishes.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use beeline_test_cluster::{LIMIT, import_image, node_with_image};
 use beeline_test_support::{Net, Node, NodeOptions, PodTraces, skip, within};
@@ -24,6 +24,14 @@ spec:
   volumes: [{ name: v, emptyDir: {} }]
   containers:
     - { name: c, image: "hello:1", volumeMounts: [{ name: v, mountPath: /v }], command: [sh, -c, "while [ ! -e /end ]; do sleep 0.05; done; exit 8"] }
+---
+apiVersion: v1
+kind: Pod
+metadata: { name: shimless }
+spec:
+  volumes: [{ name: v, emptyDir: {} }]
+  containers:
+    - { name: c, image: "hello:1", volumeMounts: [{ name: v, mountPath: /v }], command: [sleep, "600"] }
 ---
 apiVersion: v1
 kind: Pod
@@ -76,10 +84,12 @@ fn what_happened_while_no_agent_was_there_is_found_out() -> anyhow::Result<()> {
     let ready_since = node_ready(&kubectl.json(&["get", "node", "worker"]));
     let stays = kubectl.run(&["get", "pod", "stays", "-o", "jsonpath={.status}"]);
     let (ends, again) = (container_root(&agent, "ends"), container_root(&agent, "again"));
+    let shimless = shim(&agent, "shimless");
 
     agent.kill();
     std::fs::write(ends.join("end"), "")?;
     std::fs::write(again.join("end"), "")?;
+    assert!(Command::new("kill").args(["-KILL", &shimless]).status()?.success());
     kubectl.run(&["delete", "pod", "deleted", "--wait=false"]);
     kubectl.run(&["delete", "pod", "forced", "--force", "--grace-period=0"]);
     kubectl.apply(LATE);
@@ -102,12 +112,14 @@ fn what_happened_while_no_agent_was_there_is_found_out() -> anyhow::Result<()> {
     let last = &again["status"]["containerStatuses"][0]["lastState"]["terminated"];
     assert_eq!(last["exitCode"], 8, "{again}");
 
+    // Its sandbox is another one, with the volume of before.
+    kubectl.wait(LIMIT, &["get", "pod", "shimless", restarts], |text| text == "1Running");
     kubectl.run(&["wait", "--for=condition=Ready", "pod/late", "--timeout=60s"]);
     kubectl.wait(LIMIT, &["get", "pods"], |text| !text.contains("deleted"));
     assert_eq!(kubectl.run(&["get", "pod", "stays", "-o", "jsonpath={.status}"]), stays);
     assert_eq!(node_ready(&kubectl.json(&["get", "node", "worker"])), ready_since);
     // `ends` has ended and `deleted` and `forced` are gone: nothing of them stays.
-    settled(&agent, 3);
+    settled(&agent, 4);
     Ok(())
 }
 
@@ -147,6 +159,10 @@ fn kills_while_pods_come_and_go_leave_no_orphan() -> anyhow::Result<()> {
         kubectl.run(&["scale", "deploy/web", &format!("--replicas={replicas}")]);
         // Anywhere between before the first sandbox and after the last program.
         std::thread::sleep(Duration::from_millis(round * 67 % 300));
+        node.kill();
+        // And its successor while it looks at what it found.
+        node.spawn()?;
+        std::thread::sleep(Duration::from_millis(round * 41 % 250));
         node.kill();
         node.start()?;
     }
@@ -195,10 +211,15 @@ fn settled(node: &Node, pods: usize) {
     });
 }
 
+/// The process that holds a pod.
+fn shim(node: &Node, pod: &str) -> String {
+    let place = beeline_test_cluster::place(node, pod);
+    place["netns"].as_str().and_then(|path| path.split('/').nth(2)).unwrap_or_default().to_owned()
+}
+
 /// The root of a pod's container, seen from outside.
 fn container_root(node: &Node, pod: &str) -> PathBuf {
-    let place = beeline_test_cluster::place(node, pod);
-    let shim = place["netns"].as_str().and_then(|path| path.split('/').nth(2)).unwrap_or_default();
+    let shim = shim(node, pod);
     let children =
         std::fs::read_to_string(format!("/proc/{shim}/task/{shim}/children")).unwrap_or_default();
     let child = children.split(' ').next().unwrap_or_default();

@@ -138,7 +138,8 @@ fn one_connection_outlives_ten_kills() -> anyhow::Result<()> {
         node.kill();
         if round % 3 == 2 { node.start()? } else { node.spawn()? }
     }
-    node.kill();
+    // And an orderly end.
+    node.terminate();
     node.start()?;
     let load = probe.end()?;
     assert_eq!(load["failed"], 0, "{load}");
