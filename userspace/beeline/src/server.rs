@@ -22,6 +22,8 @@ use tokio::net::TcpListener;
 
 use crate::{config::Config, connector::FeedConnector};
 
+mod ranges;
+
 /// How long requests under way may take when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -49,6 +51,7 @@ impl Server {
                 config.listen
             )
         })?;
+        ranges::keep(&config)?;
         let now = SystemTime::now();
         let authority = Arc::new(
             Authority::open(&config.data_dir, now).context("open the cluster's authority")?,
