@@ -147,6 +147,32 @@ fn one_connection_outlives_ten_kills() -> anyhow::Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_rolling_update_among_kills_loses_no_request() -> anyhow::Result<()> {
+    if skip() {
+        return Ok(());
+    }
+    let mut node = node_with_image()?;
+    let kubectl = node.kubectl();
+    kubectl.apply(ECHO);
+    deploy_hello(&node);
+    kubectl.run(&["wait", "--for=condition=Ready", "pod/client", "--timeout=60s"]);
+    let ip = service_ip(&node, "hello");
+    let work = json!({ "request": { "target": format!("{ip}:80"), "per_second": 100 } });
+    let probe = Probe::start(&node, "client", &work)?;
+    kubectl.run(&["rollout", "restart", "deploy/hello"]);
+    for round in 0..10 {
+        std::thread::sleep(Duration::from_millis(200 + round * 173 % 500));
+        node.kill();
+        node.start()?;
+    }
+    kubectl.run(&["rollout", "status", "deploy/hello", "--timeout=90s"]);
+    let load = probe.end()?;
+    assert_eq!(load["failed"], 0, "{load}");
+    assert!(load["sent"].as_u64() > Some(200), "{load}");
+    Ok(())
+}
+
 /// A client in the place of a pod.
 struct Probe {
     child: Child,
