@@ -54,7 +54,7 @@ pub struct Config {
 }
 layout!(Config, size 16, layout_version @ 0, flags @ 4, epoch @ 8);
 
-/// Flag of [`Config`]: the reader of `EVENTS` looks by itself every few ten milliseconds, so the kernel wakes it only when
-/// [`crate::limits::EVENTS_WAKE_BYTES`] are unread. Without it every event may wake the reader, which costs a
-/// connection more than its record does.
+/// Flag of [`Config`]: the reader of `EVENTS`, woken by the first event after it has read all, waits a few ten milliseconds
+/// for more before it reads, unless [`crate::limits::EVENTS_WAKE_BYTES`] wake it again. So an idle reader sleeps, and a
+/// busy one is seldom woken, which costs a connection more than its record does.
 pub const CONFIG_LAZY_EVENTS: u32 = 1;

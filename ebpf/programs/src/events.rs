@@ -7,7 +7,8 @@ use beeline_abi::{CONFIG_LAZY_EVENTS, Counter, FlowEvent, FlowId};
 use crate::count;
 use crate::maps::{CONFIG, EVENTS};
 
-const RB_NO_WAKEUP: u64 = 1;
+/// Wakes the reader only for the first record that it has not read: once, however many follow before it reads.
+const RB_ADAPTIVE_WAKEUP: u64 = 0;
 const RB_FORCE_WAKEUP: u64 = 2;
 const RB_AVAIL_DATA: u64 = 0;
 
@@ -23,16 +24,14 @@ pub fn emit(event: FlowEvent) -> bool {
     true
 }
 
-/// The kernel's own choice, or for a reader that looks by itself: only when much has gathered.
+/// For a reader that takes its time, once more when much has gathered.
 #[inline(always)]
 fn wake_up() -> u64 {
     let lazy = CONFIG.get(0).is_some_and(|config| config.flags & CONFIG_LAZY_EVENTS != 0);
-    if !lazy {
-        0
-    } else if EVENTS.query(RB_AVAIL_DATA) >= EVENTS_WAKE_BYTES {
+    if lazy && EVENTS.query(RB_AVAIL_DATA) >= EVENTS_WAKE_BYTES {
         RB_FORCE_WAKEUP
     } else {
-        RB_NO_WAKEUP
+        RB_ADAPTIVE_WAKEUP
     }
 }
 

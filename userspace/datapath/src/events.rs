@@ -1,8 +1,9 @@
 //! From the event ring to a bounded channel.
 //!
-//! The kernel wakes us only when much has gathered (`CONFIG_LAZY_EVENTS`), because a wake-up costs a connection more than
-//! its record does; so we look by ourselves, too. When the receiver is slow the ring fills, and the kernel counts what it
-//! could not write: there is one place where events are lost, and it is counted.
+//! The kernel wakes us for the first event after we have read all. We let more gather before we read, because a wake-up
+//! costs a connection more than its record does, and the kernel wakes us again only when there is much
+//! (`CONFIG_LAZY_EVENTS`). Nothing runs while nothing happens. When the receiver is slow the ring fills, and the kernel
+//! counts what it could not write: there is one place where events are lost, and it is counted.
 #![expect(unsafe_code, reason = "waiting on a descriptor is a promise that it stays the same")]
 
 use std::time::Duration;
@@ -13,13 +14,12 @@ use beeline_kit::{CancellationToken, Tasks};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::mpsc,
-    time::MissedTickBehavior,
 };
 
 use crate::{DatapathError, clock};
 
-/// The ring is looked at this often: what a live view lags behind at most.
-const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// How long events gather: what a live view lags behind at most.
+const GATHER: Duration = Duration::from_millis(50);
 /// Events in one batch: what fits in two pages of the receiver's cache.
 const BATCH_MAX: usize = 512;
 /// Batches that may wait for the receiver: 32,768 events, 3.7 MB.
@@ -56,33 +56,51 @@ async fn run(
     sender: mpsc::Sender<EventBatch>,
     token: CancellationToken,
 ) {
-    let mut look = tokio::time::interval(LOOK_INTERVAL);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = token.cancelled() => return,
-            () = sender.closed() => return,
-            guard = ring.readable_mut() => match guard {
-                Ok(mut guard) => guard.clear_ready(),
-                Err(error) => {
-                    tracing::error!(%error, "the event ring cannot be waited for");
-                    return;
-                }
-            },
-            _ = look.tick() => {}
+    let work = async {
+        // What an earlier process left unread wakes nobody any more.
+        while read_all(ring.get_mut(), &sender).await {
+            if !woken(&mut ring).await {
+                return;
+            }
+            if let Ok(false) = tokio::time::timeout(GATHER, woken(&mut ring)).await {
+                return;
+            }
         }
-        loop {
-            let events = take(ring.get_mut());
-            let last = events.len() < BATCH_MAX;
-            if !events.is_empty() {
-                let batch = EventBatch { clock_offset_ns: clock::offset_ns(), events };
-                if sender.send(batch).await.is_err() {
-                    return;
-                }
+    };
+    tokio::select! {
+        () = token.cancelled() => {}
+        () = sender.closed() => {}
+        () = work => {}
+    }
+}
+
+/// Waits for the kernel's next word; `false` when there will be none.
+async fn woken(ring: &mut AsyncFd<RingBuf<MapData>>) -> bool {
+    match ring.readable_mut().await {
+        Ok(mut guard) => {
+            guard.clear_ready();
+            true
+        }
+        Err(error) => {
+            tracing::error!(%error, "the event ring cannot be waited for");
+            false
+        }
+    }
+}
+
+/// Passes on what is there; `false` when nobody takes it.
+async fn read_all(ring: &mut RingBuf<MapData>, sender: &mpsc::Sender<EventBatch>) -> bool {
+    loop {
+        let events = take(ring);
+        let last = events.len() < BATCH_MAX;
+        if !events.is_empty() {
+            let batch = EventBatch { clock_offset_ns: clock::offset_ns(), events };
+            if sender.send(batch).await.is_err() {
+                return false;
             }
-            if last {
-                break;
-            }
+        }
+        if last {
+            return true;
         }
     }
 }
