@@ -1,197 +1,180 @@
 //! `beeline bench`: figures of this host, each in a throwaway world like the demo's.
 
-use std::{
-    net::SocketAddrV4,
-    time::{Duration, Instant},
-};
+use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::{BenchCommand, Output},
-    demo::{
-        app::{self, App},
-        world::{self, World},
-    },
-    local::{Ask, ask_one},
     output::{self, Table},
-    probe, process,
-    status::Status,
+    process,
 };
 
-/// How long an idle process is watched.
-const IDLE: Duration = Duration::from_secs(10);
-/// How long it may settle before.
-const SETTLE: Duration = Duration::from_secs(3);
-/// Where the connect probe listens.
-const PROBE_PORT: u16 = 9999;
-/// Rounds of the connect benchmark: the spread is over these.
-const CONNECT_ROUNDS: u32 = 5;
+mod boot;
+mod connect;
+mod usage;
 
 /// Carry out the command.
 pub fn run(command: &BenchCommand) -> anyhow::Result<()> {
+    process::block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        // Whatever ends first: the world goes with the future that made it.
+        tokio::select! {
+            outcome = measure(command) => outcome,
+            _ = terminate.recv() => bail!("ended by SIGTERM"),
+            _ = interrupt.recv() => bail!("interrupted"),
+        }
+    })
+}
+
+async fn measure(command: &BenchCommand) -> anyhow::Result<()> {
     match *command {
-        BenchCommand::Boot { runs, output } => process::block_on(boot(runs, output)),
-        BenchCommand::Connect { connects, output } => process::block_on(connect(connects, output)),
+        BenchCommand::Boot { runs, pods, output } => boot::run(runs.max(1), pods, output).await,
+        BenchCommand::Connect { connects, output } => connect::run(connects, output).await,
     }
 }
 
-/// One run of the boot benchmark.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Boot {
-    ready_s: f64,
-    deployment_s: f64,
-    rss_mib: f64,
-    idle_cpu_percent: f64,
+/// One thing measured, once in each run.
+#[derive(Debug, Serialize)]
+struct Figure {
+    name: String,
+    unit: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_most: Option<f64>,
+    median: f64,
+    min: f64,
+    max: f64,
+    values: Vec<f64>,
 }
 
-async fn boot(runs: u32, how: Output) -> anyhow::Result<()> {
-    let bar = indicatif::ProgressBar::new(runs.into()).with_message("boot");
-    let mut all = Vec::new();
-    for _ in 0..runs {
-        all.push(boot_once().await?);
-        bar.inc(1);
+impl Figure {
+    /// From at least one value.
+    fn new(
+        name: impl Into<String>,
+        unit: &'static str,
+        at_most: Option<f64>,
+        values: Vec<f64>,
+    ) -> Self {
+        let mut sorted = values.clone();
+        sorted.sort_by(f64::total_cmp);
+        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+        Self {
+            name: name.into(),
+            unit,
+            at_most,
+            median: at(sorted.len() / 2),
+            min: at(0),
+            max: at(sorted.len().saturating_sub(1)),
+            values,
+        }
     }
-    bar.finish_and_clear();
-    if how == Output::Json {
-        output::line(&serde_json::to_string(&all)?);
-        return Ok(());
+}
+
+/// Where figures come from; without it they say nothing.
+#[derive(Debug, Serialize)]
+struct Conditions {
+    version: &'static str,
+    build: &'static str,
+    kernel: String,
+    processors: usize,
+    runs: usize,
+}
+
+/// All figures of a benchmark.
+#[derive(Debug, Serialize)]
+struct Report {
+    benchmark: &'static str,
+    conditions: Conditions,
+    figures: Vec<Figure>,
+}
+
+impl Report {
+    fn new(benchmark: &'static str, runs: usize, figures: Vec<Figure>) -> Self {
+        let uname = rustix::system::uname();
+        let conditions = Conditions {
+            version: crate::version::LONG,
+            build: if cfg!(debug_assertions) { "debug" } else { "release" },
+            kernel: uname.release().to_string_lossy().into_owned(),
+            processors: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            runs,
+        };
+        Self { benchmark, conditions, figures }
     }
-    let mut table = Table::new(&["FIGURE", "MEDIAN", "MIN", "MAX", "WANTED"]);
-    let mut row = |name: &str, wanted: &str, pick: fn(&Boot) -> f64| {
-        let values = sorted(all.iter().map(pick).collect());
-        let text = |value: Option<&f64>| value.map_or("-".into(), |value| format!("{value:.2}"));
-        table.row(vec![
-            name.into(),
-            text(values.get(values.len() / 2)),
-            text(values.first()),
-            text(values.last()),
-            wanted.into(),
-        ]);
-    };
-    row("empty disk to Ready, s", "<= 3", |run| run.ready_s);
-    row("3 replicas applied to all Ready, s", "<= 3", |run| run.deployment_s);
-    row("idle memory (RSS), MiB", "<= 80", |run| run.rss_mib);
-    row("idle processor time, % of a core", "<= 1", |run| run.idle_cpu_percent);
-    table.print();
-    Ok(())
-}
 
-async fn boot_once() -> anyhow::Result<Boot> {
-    world::remove_leftovers()?;
-    let mut world = World::prepare()?;
-    let image = world.folder().join("hello.tar");
-    crate::image::example(app::IMAGE, &image)?;
-    let start = Instant::now();
-    world.start(1).await?;
-    let ready_s = start.elapsed().as_secs_f64();
-    world.import(&image).await?;
-    let app = App::new(world.api()?, 0);
-    let pid = world.node_pid(0).context("the node's process")?;
-    tokio::time::sleep(SETTLE).await;
-    let before = processor_ticks(pid)?;
-    tokio::time::sleep(IDLE).await;
-    let ticks = processor_ticks(pid)? - before;
-    let rss_mib = rss_kib(pid)? / 1024.0;
-    let start = Instant::now();
-    app.deploy_one("hello", 3).await?;
-    let deployment_s = start.elapsed().as_secs_f64();
-    world.remove()?;
-    // USER_HZ is 100 on every architecture that we run on (sysconf(3), _SC_CLK_TCK).
-    let idle_cpu_percent = ticks / IDLE.as_secs_f64();
-    Ok(Boot { ready_s, deployment_s, rss_mib, idle_cpu_percent })
-}
-
-/// User and system time of a process so far, in hundredths of a second: fields 14 and 15 of proc(5)'s stat.
-fn processor_ticks(pid: u32) -> anyhow::Result<f64> {
-    let text =
-        std::fs::read_to_string(format!("/proc/{pid}/stat")).context("read the process's times")?;
-    let (_, after_name) = text.rsplit_once(')').context("understand the process's times")?;
-    let fields: Vec<f64> =
-        after_name.split_whitespace().skip(11).take(2).filter_map(|f| f.parse().ok()).collect();
-    Ok(fields.iter().sum())
-}
-
-fn rss_kib(pid: u32) -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))
-        .context("read the process's memory")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("find VmRSS")?;
-    line.trim().trim_end_matches(" kB").trim().parse().context("understand VmRSS")
-}
-
-/// One round of the connect benchmark.
-#[derive(Clone, Copy, Debug, Serialize)]
-struct Connect {
-    direct: probe::Latency,
-    service: probe::Latency,
-    ratio_p50: f64,
-}
-
-async fn connect(connects: u32, how: Output) -> anyhow::Result<()> {
-    world::remove_leftovers()?;
-    let mut world = World::prepare()?;
-    let image = world.folder().join("hello.tar");
-    crate::image::example(app::IMAGE, &image)?;
-    world.start(1).await?;
-    world.import(&image).await?;
-    let app = App::new(world.api()?, 0);
-    app.deploy_one("hello", 1).await?;
-    app.deploy_one("single", 1).await?;
-    let status: Status =
-        ask_one(&world.run_dir(0).join(crate::config::SOCKET), &Ask::Status).await?;
-    let pod = |name: &str| {
-        let found = status.pods.iter().find(|pod| pod.name.starts_with(name));
-        found.with_context(|| format!("find the pod of {name}"))
-    };
-    let server = pod("single-")?;
-    let _listener = probe::Listener::start(&server.place(), PROBE_PORT)?;
-    let direct: SocketAddrV4 =
-        format!("{}:{PROBE_PORT}", server.address).parse().context("the pod's address")?;
-    let service: SocketAddrV4 =
-        app.probe_address().await?.parse().context("the Service's address")?;
-    let bar = indicatif::ProgressBar::new(CONNECT_ROUNDS.into()).with_message("connect");
-    let mut rounds = Vec::new();
-    for _ in 0..CONNECT_ROUNDS {
-        let found =
-            probe::measure(&pod("hello-")?.place(), &[direct, service], connects / CONNECT_ROUNDS)
-                .await?;
-        let [direct, service] = found[..] else { bail!("the probe gave {} figures", found.len()) };
-        rounds.push(Connect { direct, service, ratio_p50: service.p50_us / direct.p50_us });
-        bar.inc(1);
+    fn print(&self, how: Output) -> anyhow::Result<()> {
+        if how == Output::Json {
+            output::line(&serde_json::to_string(self).context("write the figures as JSON")?);
+            return Ok(());
+        }
+        let Conditions { version, build, kernel, processors, runs } = &self.conditions;
+        let mut table = Table::new(&["FIGURE", "UNIT", "MEDIAN", "MIN", "MAX", "WANTED"]);
+        for figure in &self.figures {
+            let wanted = figure.at_most.map_or_else(String::new, |most| format!("<= {most}"));
+            let text = |value: f64| match value {
+                value if value.abs() >= 100.0 => format!("{value:.0}"),
+                value => format!("{value:.3}"),
+            };
+            table.row(vec![
+                figure.name.clone(),
+                figure.unit.into(),
+                text(figure.median),
+                text(figure.min),
+                text(figure.max),
+                wanted,
+            ]);
+        }
+        table.print();
+        output::line(&format!(
+            "{build} build, {version}, Linux {kernel}, {processors} processors, {runs} runs"
+        ));
+        Ok(())
     }
-    bar.finish_and_clear();
-    world.remove()?;
-    report(&rounds, how)
 }
 
-fn report(rounds: &[Connect], how: Output) -> anyhow::Result<()> {
-    if how == Output::Json {
-        output::line(&serde_json::to_string(rounds)?);
-        return Ok(());
+/// Says on standard error what is being done: a bar on a terminal, lines elsewhere.
+struct Progress {
+    bar: indicatif::ProgressBar,
+    plain: bool,
+}
+
+impl Progress {
+    fn new(steps: usize) -> Self {
+        let plain = !std::io::stderr().is_terminal();
+        let bar = indicatif::ProgressBar::new(steps as u64);
+        if let Ok(style) = indicatif::ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}") {
+            bar.set_style(style);
+        }
+        if !plain {
+            bar.enable_steady_tick(std::time::Duration::from_millis(100));
+        }
+        Self { bar, plain }
     }
-    let mut table = Table::new(&["FIGURE", "MEDIAN", "MIN", "MAX", "WANTED"]);
-    let mut row = |name: &str, wanted: &str, pick: fn(&Connect) -> f64| {
-        let values = sorted(rounds.iter().map(pick).collect());
-        let text = |value: Option<&f64>| value.map_or("-".into(), |value| format!("{value:.3}"));
-        table.row(vec![
-            name.into(),
-            text(values.get(values.len() / 2)),
-            text(values.first()),
-            text(values.last()),
-            wanted.into(),
-        ]);
-    };
-    row("direct to the pod, p50 us", "", |round| round.direct.p50_us);
-    row("through the Service, p50 us", "", |round| round.service.p50_us);
-    row("direct to the pod, p99 us", "", |round| round.direct.p99_us);
-    row("through the Service, p99 us", "", |round| round.service.p99_us);
-    row("through / direct at p50", "<= 1.05", |round| round.ratio_p50);
-    table.print();
-    Ok(())
+
+    /// The next step begins.
+    fn step(&self, text: &str) {
+        if self.plain {
+            output::note(text);
+        }
+        self.bar.set_message(text.to_owned());
+        self.bar.inc(1);
+    }
+
+    fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
 }
 
-fn sorted(mut values: Vec<f64>) -> Vec<f64> {
-    values.sort_by(f64::total_cmp);
-    values
+#[cfg(test)]
+mod tests {
+    use super::Figure;
+
+    #[test]
+    fn a_figure_has_the_median_and_the_ends_of_its_values() {
+        let figure = Figure::new("x", "s", None, vec![3.0, 1.0, 2.0]);
+        assert_eq!((figure.median, figure.min, figure.max), (2.0, 1.0, 3.0));
+        assert_eq!(figure.values, [3.0, 1.0, 2.0]);
+    }
 }

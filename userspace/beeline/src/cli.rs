@@ -208,11 +208,14 @@ pub struct DemoArgs {
 /// `beeline bench`.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Empty disk to Ready, a Deployment to running, idle memory and processor time
+    /// Empty disk to Ready, Deployments to running, a restart, idle memory and processor time
     Boot {
         /// How many runs
         #[arg(long, default_value_t = 5)]
         runs: u32,
+        /// How many pods are started at once, beside the Deployment of three
+        #[arg(long, default_value_t = 20)]
+        pods: u64,
         /// How to print
         #[arg(short, long, default_value = "table")]
         output: Output,

@@ -48,6 +48,28 @@ impl App {
         self.available(name, replicas).await
     }
 
+    /// Create a Deployment of pods that nobody asks for anything, probes neither, and wait until all are ready.
+    pub async fn deploy_idle(&self, name: &str, replicas: u64) -> anyhow::Result<()> {
+        let mut idle = deployment(name, replicas);
+        let container = idle.pointer_mut("/spec/template/spec/containers/0");
+        let container = container.and_then(Value::as_object_mut).context("the container")?;
+        container.remove("readinessProbe");
+        self.client.post("/apis/apps/v1/namespaces/default/deployments", &idle).await?;
+        self.available(name, replicas).await
+    }
+
+    /// Delete a Deployment and wait until its pods are gone.
+    pub async fn remove(&self, name: &str) -> anyhow::Result<()> {
+        let path = format!("/apis/apps/v1/namespaces/default/deployments/{name}");
+        self.client.send(http::Method::DELETE, &path, crate::client::JSON, None).await?;
+        wait(&format!("the end of deployment {name}"), || async {
+            let pods = self.pods().await?;
+            let left = pods.iter().any(|pod| pod["metadata"]["labels"]["app"] == name);
+            Ok((!left).then_some(()))
+        })
+        .await
+    }
+
     /// Send the requests from a pod, and wait until it is done.
     pub async fn send_requests(&self) -> anyhow::Result<()> {
         let address = self.service_address("hello").await?;

@@ -127,8 +127,7 @@ impl World {
             let node = self.place(number)?;
             self.nodes.push(node);
         }
-        self.spawn(0, &["up", &format!("--listen={SEGMENT}.1:6443")])?;
-        self.wait_ready(0).await?;
+        self.start_first().await?;
         let token = fs::read_to_string(self.data_dir(0).join("token"))
             .or_else(|_| self.token())
             .context("read the join token")?;
@@ -140,6 +139,20 @@ impl World {
             self.wait_ready(index).await?;
         }
         Ok(())
+    }
+
+    async fn start_first(&mut self) -> anyhow::Result<()> {
+        self.spawn(0, &["up", &format!("--listen={SEGMENT}.1:6443")])?;
+        self.wait_ready(0).await
+    }
+
+    /// Kill the first node's process as a crash would, and start it again on what it left.
+    pub async fn restart_first(&mut self) -> anyhow::Result<()> {
+        let child = self.nodes.first_mut().and_then(|node| node.child.as_mut());
+        let child = child.context("no node runs")?;
+        child.kill().context("kill the node's process")?;
+        child.wait().context("wait for the end of the node's process")?;
+        self.start_first().await
     }
 
     fn token(&self) -> std::io::Result<String> {
@@ -302,7 +315,7 @@ impl World {
                     log.display()
                 );
             }
-            tokio::time::sleep(Duration::from_millis(25)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
