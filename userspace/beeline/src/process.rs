@@ -41,7 +41,12 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         })?;
     }
     let instance = Instance::open(&config)?;
-    runtime()?.block_on(serve(Arc::new(config), instance))
+    beeline_sys::process::limit_arenas(processors());
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(serve(Arc::new(config), instance));
+    // Work that blocks, on a disk that hangs perhaps, has had its time.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
 }
 
 fn end_with(parent: u32) -> anyhow::Result<()> {
@@ -63,9 +68,13 @@ pub fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Resul
     runtime.context("start the async runtime")?.block_on(work)
 }
 
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}
+
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
+        .worker_threads(processors().clamp(2, 8))
         .max_blocking_threads(64)
         .enable_all()
         .build();

@@ -113,6 +113,19 @@ pub fn end_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(prepare) };
 }
 
+/// Lets the C library's allocator spread over at most this many arenas, instead of eight for each processor: what a thread
+/// freed is then found by the others, instead of staying resident beside what they use. Call it before threads exist.
+pub fn limit_arenas(count: usize) {
+    #[cfg(target_env = "gnu")]
+    {
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        // SAFETY: it changes a number that the allocator reads under its own lock.
+        let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, count) };
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = count; // other allocators have no arenas
+}
+
 /// What a fork returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Forked {
