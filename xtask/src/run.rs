@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use anyhow::Context as _;
+
 use crate::{build_ebpf, exec, setup};
 
 /// A benchmark of the binary.
@@ -43,6 +45,7 @@ fn build() -> anyhow::Result<std::path::PathBuf> {
 /// The store alone needs neither kernel object nor root.
 fn bench_store(args: &[String]) -> anyhow::Result<()> {
     let folder = exec::root().join("target/bench-store");
+    std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let mut command = exec::cargo();
     command
         .args(["run", "--release", "-p", "beeline-store", "--example", "bench", "--"])

@@ -22,15 +22,18 @@ fn main() -> anyhow::Result<()> {
     let parent = arguments.next().context("usage: bench DIR [RECORDS]")?;
     let records: u64 = arguments.next().map_or(Ok(100_000), |text| text.parse())?;
     let dir = tempfile::Builder::new().prefix("beeline-bench").tempdir_in(parent)?;
-    println!("fdatasync of 1 KiB, raw      {:>9.0} /s", raw(dir.path())?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         empty(&dir.path().join("empty")).await?;
         for writers in [1, 16, 128] {
+            // The limit beside each figure: a disk's pace changes from one minute to the next.
+            let limit = raw(dir.path())?;
+            println!("fdatasync of 1 KiB, raw      {limit:>9.0} /s");
             let (puts, syncs) = puts(&dir.path().join(format!("w{writers}")), writers).await?;
             println!(
-                "durable puts, {writers:>3} at once    {puts:>9.0} /s   {:.1} per fdatasync",
-                puts / syncs
+                "durable puts, {writers:>3} at once    {puts:>9.0} /s   {:.1} per fdatasync, {:.2} x raw",
+                puts / syncs,
+                puts / limit
             );
         }
         restart(&dir.path().join("restart"), records).await
