@@ -69,6 +69,15 @@ impl Feed for FeedService {
             tracing::warn!(node = request.node_name, %error, "join refused");
             return Err(Status::unauthenticated(error.to_string()));
         }
+        // A machine that is a copy of another has its name, too.
+        if self.inner.connections.is_connected(&request.node_name) {
+            tracing::warn!(node = request.node_name, "join refused: the name is taken");
+            return Err(Status::already_exists(format!(
+                "a node named \"{}\" is connected already: give this one another name with --node-name, or stop \
+                 the other",
+                request.node_name
+            )));
+        }
         let certificate = config
             .authority
             .sign_node(&request.csr_der, &request.node_name, config.clock.now())

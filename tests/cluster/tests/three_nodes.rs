@@ -551,6 +551,17 @@ fn tokens_that_are_wrong_are_refused_in_words() -> anyhow::Result<()> {
     let nodes = cluster.nodes[0].kubectl().output(&["get", "nodes"]);
     assert!(nodes.status.success() && nodes.stdout.is_empty(), "nobody joined");
 
+    // A second node of a name that is taken is sent away, and the first does not notice.
+    let mut first = cluster.agent(&token)?;
+    let mut second = cluster.agent(&token)?;
+    second.name.clone_from(&first.name);
+    first.start()?;
+    second.spawn()?;
+    within(LIMIT, "the second gives up", || second.ended().ok_or(second.log()));
+    assert!(second.log().contains("is connected already"), "{}", second.log());
+    let line = part(&cluster.nodes[0], &format!("feed to {}", first.name));
+    assert!(line.is_some_and(|(healthy, _)| healthy), "the first is connected");
+
     // A certificate of another cluster opens nothing either.
     let stranger = Cluster::server(1)?;
     let mut agent = cluster.agent(&token)?;

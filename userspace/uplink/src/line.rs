@@ -9,6 +9,7 @@ use beeline_proto::feed::{self as wire, Down, Up, down, up};
 use beeline_tables::{Epoch, Writer};
 use futures::{FutureExt as _, StreamExt as _};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
@@ -20,6 +21,8 @@ use crate::{Config, LineState, Welcome, convert};
 
 /// How often the Lease is renewed; it counts for 40 s.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// A line that ends before is no success: two nodes of one name would take it from each other as fast as they can.
+const STEADY: Duration = Duration::from_secs(10);
 /// Messages on their way up; reports wait in the outbox when it is full.
 const QUEUE_MAX: usize = 64;
 /// A batch with several large Secrets.
@@ -42,10 +45,14 @@ impl Line {
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         loop {
+            let mut welcomed = None;
             let why = match self.dialer.dial().await {
-                Ok(channel) => self.serve(channel, &mut backoff).await,
+                Ok(channel) => self.serve(channel, &mut welcomed).await,
                 Err(error) => error.to_string(),
             };
+            if welcomed.is_some_and(|at: Instant| at.elapsed() >= STEADY) {
+                backoff.reset();
+            }
             // What arrived of a snapshot that never became whole says nothing.
             self.writer.abandon_snapshot();
             let told =
@@ -61,7 +68,7 @@ impl Line {
     }
 
     /// One connection, until it breaks. Why it did.
-    async fn serve(&mut self, channel: Channel, backoff: &mut Backoff) -> String {
+    async fn serve(&mut self, channel: Channel, welcomed: &mut Option<Instant>) -> String {
         let mut client = FeedClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -81,7 +88,7 @@ impl Line {
         let streams = self.tasks.child();
         let outbox = Arc::clone(&self.outbox);
         let why = tokio::select! {
-            why = self.take(downs, &client, &streams, backoff) => why,
+            why = self.take(downs, &client, &streams, welcomed) => why,
             () = send(&outbox, ups) => "the line takes no more reports".to_owned(),
         };
         streams.stop(Duration::ZERO).await;
@@ -103,7 +110,7 @@ impl Line {
         mut downs: Streaming<Down>,
         client: &FeedClient<Channel>,
         streams: &Tasks,
-        backoff: &mut Backoff,
+        welcomed: &mut Option<Instant>,
     ) -> String {
         loop {
             let down = match downs.next().await {
@@ -113,7 +120,7 @@ impl Line {
             };
             match down.kind {
                 Some(down::Kind::Welcome(welcome)) => {
-                    backoff.reset();
+                    *welcomed = Some(Instant::now());
                     self.welcomed(welcome);
                 }
                 Some(down::Kind::Batch(batch)) => self.batch(batch),
