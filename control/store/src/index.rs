@@ -18,6 +18,9 @@ use crate::types::{Entry, Key, Revision};
 
 /// Lifts sled's limit for values in its main file above ours; larger ones would go to files that are never freed.
 const SEGMENT_BYTES: usize = 8 << 20;
+/// How often sled writes out what it holds and reuses space. Each time it syncs its file, changed or not, and the disk's
+/// cache with it, for which the log's own syncs then wait. What a crash takes from the index comes back from the log.
+const TIDY_MS: u64 = 5_000;
 /// Prefix bytes of the one tree.
 const META: &[u8] = b"\0meta";
 const ENTRY: u8 = b'e';
@@ -80,7 +83,7 @@ impl Index {
                 .path(&path)
                 .cache_capacity(cache_bytes)
                 .segment_size(SEGMENT_BYTES)
-                .flush_every_ms(Some(500))
+                .flush_every_ms(Some(TIDY_MS))
                 .open()
                 .map_err(|error| error.to_string())?;
             let meta = db.get(META).map_err(|error| error.to_string())?;
