@@ -195,10 +195,10 @@ pub struct StopArgs {
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Requests sent to the example Service
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
     pub requests: u32,
     /// Connections measured, each way, for the latency comparison
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
     pub connects: u32,
     /// Leave the cluster running until Ctrl-C, and say how to use it
     #[arg(long)]

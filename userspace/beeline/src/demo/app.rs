@@ -13,6 +13,8 @@ pub const IMAGE: &str = "hello:1";
 const REPLICAS: u64 = 3;
 /// How long a step may take.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long each request may take on top of that: the client sends one after the other.
+const REQUEST_LIMIT: Duration = Duration::from_millis(100);
 
 /// The app in a cluster.
 pub struct App {
@@ -89,7 +91,8 @@ impl App {
             },
         });
         self.client.post("/api/v1/namespaces/default/pods", &pod).await?;
-        wait("the client pod", || async {
+        let limit = LIMIT + REQUEST_LIMIT * self.requests;
+        wait_for(limit, "the client pod", || async {
             let pod = self.client.get("/api/v1/namespaces/default/pods/client").await?;
             match pod["status"]["phase"].as_str() {
                 Some("Succeeded") => Ok(Some(())),
@@ -138,19 +141,27 @@ impl App {
 }
 
 /// Ask until there is an answer.
-pub async fn wait<T, F, A>(what: &str, mut ask: F) -> anyhow::Result<T>
+pub async fn wait<T, F, A>(what: &str, ask: F) -> anyhow::Result<T>
+where
+    F: FnMut() -> A,
+    A: Future<Output = anyhow::Result<Option<T>>>,
+{
+    wait_for(LIMIT, what, ask).await
+}
+
+async fn wait_for<T, F, A>(limit: Duration, what: &str, mut ask: F) -> anyhow::Result<T>
 where
     F: FnMut() -> A,
     A: Future<Output = anyhow::Result<Option<T>>>,
 {
     let start = Instant::now();
-    while start.elapsed() < LIMIT {
+    while start.elapsed() < limit {
         if let Some(found) = ask().await? {
             return Ok(found);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    bail!("{what}: still not ready after {LIMIT:?}")
+    bail!("{what}: still not ready after {limit:?}")
 }
 
 /// A Deployment of the example image.
