@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,9 +19,8 @@ use crate::types::{Entry, Key, Revision};
 
 /// Lifts sled's limit for values in its main file above ours; larger ones would go to files that are never freed.
 const SEGMENT_BYTES: usize = 8 << 20;
-/// How often sled writes out what it holds and reuses space. Each time it syncs its file, changed or not, and the disk's
-/// cache with it, for which the log's own syncs then wait. What a crash takes from the index comes back from the log.
-const TIDY_MS: u64 = 5_000;
+/// How long closing may take. What matters was synced before; a sled that hangs is left to the process's end.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// Prefix bytes of the one tree.
 const META: &[u8] = b"\0meta";
 const ENTRY: u8 = b'e';
@@ -28,10 +28,13 @@ const ENTRY: u8 = b'e';
 /// An open index.
 #[derive(Clone)]
 pub(crate) struct Index {
-    db: sled::Db,
+    db: Arc<Closing>,
     dir: PathBuf,
     deadline: Duration,
 }
+
+/// sled, which is closed on a thread of its own: after a failed write it may never come back from that.
+struct Closing(Option<sled::Db>);
 
 /// What the index says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,12 +86,12 @@ impl Index {
                 .path(&path)
                 .cache_capacity(cache_bytes)
                 .segment_size(SEGMENT_BYTES)
-                .flush_every_ms(Some(TIDY_MS))
+                .flush_every_ms(Some(500))
                 .open()
                 .map_err(|error| error.to_string())?;
             let meta = db.get(META).map_err(|error| error.to_string())?;
             let meta = meta.and_then(|bytes| Meta::decode(&bytes));
-            Ok((Self { db, dir: path, deadline }, meta))
+            Ok((Self { db: Arc::new(Closing(Some(db))), dir: path, deadline }, meta))
         })
     }
 
@@ -159,6 +162,29 @@ impl Index {
             let synced = File::open(index.dir.join("db")).and_then(|file| file.sync_all());
             synced.map_err(|error| error.to_string())
         })
+    }
+}
+
+// === impl Closing ===
+
+impl Deref for Closing {
+    type Target = sled::Db;
+
+    fn deref(&self) -> &sled::Db {
+        self.0.as_ref().expect("it is taken by drop alone")
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let Some(db) = self.0.take() else { return };
+        let closed = guarded("close the index", CLOSE_LIMIT, move || {
+            drop(db);
+            Ok(())
+        });
+        if let Err(trouble) = closed {
+            tracing::warn!(%trouble, "the index stays open until this process ends");
+        }
     }
 }
 
