@@ -130,7 +130,13 @@ impl Node {
         if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         }
-        within(Duration::from_secs(20), "beeline ends after SIGTERM", || {
+        let start = std::time::Instant::now();
+        within(Duration::from_secs(25), "beeline ends after SIGTERM", || {
+            if start.elapsed() > Duration::from_secs(20) {
+                let _ = child.kill(); // or it would outlive this test
+                let _ = child.wait();
+                panic!("beeline does not end after SIGTERM");
+            }
             child.try_wait().ok().flatten().map(|_| ()).ok_or_else(|| "still there".into())
         });
     }

@@ -62,6 +62,10 @@ pub struct NodeOptions {
     /// The token to join with, from `beeline token` on the server (agent)
     #[arg(long, value_name = "TOKEN", env = "BEELINE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// The size of a segment of the store's log, which is claimed ahead [default: 64]
+    #[arg(long, hide = true, value_name = "MIB", value_parser = clap::value_parser!(u64).range(4..=1024))]
+    #[serde(skip)]
+    pub store_segment_mib: Option<u64>,
     /// What to log: a level, or a filter such as `info,beeline_datapath=debug` [default: info]
     #[arg(long, value_name = "FILTER", env = "BEELINE_LOG")]
     pub log: Option<String>,
@@ -165,6 +169,9 @@ pub struct Config {
     /// The token to join with.
     #[serde(skip)]
     pub token: Option<String>,
+    /// The size of a segment of the store's log, if not the usual one.
+    #[serde(skip)]
+    pub store_segment_mib: Option<u64>,
     /// End with this process, which is the parent.
     #[serde(skip)]
     pub die_with_parent: Option<u32>,
@@ -199,6 +206,7 @@ impl Config {
             cluster_domain: options.cluster_domain.unwrap_or_else(|| "cluster.local".into()),
             server: options.server,
             token: options.token,
+            store_segment_mib: options.store_segment_mib,
             die_with_parent: options.die_with_parent,
             log: options.log.unwrap_or_else(|| "info".into()),
             log_format: options.log_format.unwrap_or_default(),
@@ -253,6 +261,7 @@ fn merge(flags: NodeOptions, file: NodeOptions) -> NodeOptions {
         cluster_domain: flags.cluster_domain.or(file.cluster_domain),
         server: flags.server.or(file.server),
         token: flags.token.or(file.token),
+        store_segment_mib: flags.store_segment_mib,
         die_with_parent: flags.die_with_parent,
         log: flags.log.or(file.log),
         log_format: flags.log_format.or(file.log_format),

@@ -58,7 +58,11 @@ impl Server {
         );
         let token = Arc::new(JoinToken::open(&authority).context("open the join token")?);
         let folder = config.data_dir.join("store");
-        let store = Embedded::open(&folder, beeline_store::Options::default(), tasks)
+        let mut options = beeline_store::Options::default();
+        if let Some(mib) = config.store_segment_mib {
+            options.segment_bytes = mib << 20;
+        }
+        let store = Embedded::open(&folder, options, tasks)
             .await
             .with_context(|| format!("open the store in {}", folder.display()))?;
         let registry = open_registry(&config, &store, tasks).await?;
