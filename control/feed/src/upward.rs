@@ -257,22 +257,35 @@ impl Upward<'_> {
         self.repeat(node.as_deref()).await
     }
 
-    /// Someone declared this node lost; it is not: say again what it said.
+    /// Someone declared this node lost, or its Pods; they are not: say again what it said.
     async fn repeat(&mut self, node: Option<&beeline_registry::Object>) -> Result<(), UpwardError> {
         let conditions =
             node.and_then(|node| node.value["status"]["conditions"].as_array().cloned());
         let unknown = |c: &Value| c["type"] == "Ready" && c["status"] == "Unknown";
-        if !conditions.unwrap_or_default().iter().any(unknown) {
-            return Ok(());
-        }
-        if let Some(status) = self.said.node.clone() {
+        let node_is_lost = conditions.unwrap_or_default().iter().any(unknown);
+        if let (true, Some(status)) = (node_is_lost, self.said.node.clone()) {
             self.node_status(status).await?;
         }
-        let pods: Vec<wire::PodStatus> = self.said.pods.values().cloned().collect();
+        let said = self.said.pods.values();
+        let pods: Vec<wire::PodStatus> =
+            said.filter(|pod| node_is_lost || self.is_declared_lost(pod)).cloned().collect();
         for pod in pods {
             self.pod_status(pod).await?;
         }
         Ok(())
+    }
+
+    /// The word of the node controller, which may have come after the node was back.
+    fn is_declared_lost(&self, pod: &wire::PodStatus) -> bool {
+        let registry = self.client.registry();
+        let known = registry.cached(&kinds::POD, Some(&pod.namespace), &pod.name);
+        let lost = |c: &Value| c["type"] == "Ready" && c["reason"] == "NodeNotReady";
+        known.is_some_and(|known| {
+            known.uid() == pod.uid
+                && known.value["status"]["conditions"]
+                    .as_array()
+                    .is_some_and(|conditions| conditions.iter().any(lost))
+        })
     }
 
     async fn event(&self, event: Value) -> Result<(), UpwardError> {

@@ -118,6 +118,11 @@ fn what_happened_while_no_agent_was_there_is_found_out() -> anyhow::Result<()> {
     kubectl.wait(LIMIT, &["get", "pods"], |text| !text.contains("deleted"));
     assert_eq!(kubectl.run(&["get", "pod", "stays", "-o", "jsonpath={.status}"]), stays);
     assert_eq!(node_ready(&kubectl.json(&["get", "node", "worker"])), ready_since);
+    // Who declares a pod lost whose node is there is set right by the node's next sign of life.
+    let lost =
+        r#"{"status":{"conditions":[{"type":"Ready","status":"False","reason":"NodeNotReady"}]}}"#;
+    kubectl.run(&["patch", "pod", "stays", "--subresource=status", "--type=merge", "-p", lost]);
+    kubectl.run(&["wait", "--for=condition=Ready", "pod/stays", "--timeout=60s"]);
     // `ends` has ended and `deleted` and `forced` are gone: nothing of them stays.
     settled(&agent, 4);
     Ok(())

@@ -83,6 +83,8 @@ pub(crate) struct Driver {
     tasks: Tasks,
     inputs: mpsc::Sender<Input>,
     view: watch::Sender<Option<PodStatus>>,
+    /// The line has heard of it, and will say it again to whoever needs to hear it.
+    reported: bool,
     /// The dataplane has an endpoint of this Pod.
     attached: bool,
     last: Moment,
@@ -118,6 +120,7 @@ impl Driver {
             tasks: tasks.child(),
             inputs,
             view: watch::Sender::new(None),
+            reported: false,
             attached: false,
             last: now,
             context,
@@ -186,7 +189,9 @@ impl Driver {
         }
         let facts = Facts { host_ip: self.context.config.host_ip, now: self.last.wall };
         let status = status::pod_status(&self.state, &self.pod, self.status.as_ref(), facts);
-        if self.status.as_ref() != Some(&status) {
+        // Also what control knows already, once: after the line was down it may be told otherwise.
+        if !self.reported || self.status.as_ref() != Some(&status) {
+            self.reported = true;
             self.status = Some(status.clone());
             self.view.send_replace(Some(status.clone()));
             self.context.ports.reporter.pod_status(&self.name, self.uid.as_str(), status).await;

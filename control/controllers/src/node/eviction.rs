@@ -26,7 +26,9 @@ pub(super) fn plan(state: &State, now: Timestamp) -> Vec<Write> {
             continue;
         };
         let taints = node.spec.as_ref().and_then(|s| s.taints.as_deref()).unwrap_or_default();
-        if taints.iter().any(|t| t.key == UNREACHABLE) {
+        // The taint alone says little: it goes a moment after the node is back and has said that its Pods are ready.
+        let silent = super::readiness(node) == "Unknown";
+        if silent && taints.iter().any(|t| t.key == UNREACHABLE) {
             writes.extend(mark_not_ready(pod, now));
         }
         if objects::is_active(pod) && is_due(pod, taints, now) {
@@ -66,7 +68,11 @@ fn mark_not_ready(pod: &Pod, now: Timestamp) -> Option<Write> {
         kind: &kinds::POD,
         object: ObjectId::of(&pod.metadata),
         part: Part::Status,
-        patch: Box::new(json!({ "status": { "conditions": value(&conditions) } })),
+        // What the node says meanwhile stands.
+        patch: Box::new(json!({
+            "metadata": { "resourceVersion": pod.metadata.resource_version },
+            "status": { "conditions": value(&conditions) },
+        })),
     })
 }
 

@@ -28,7 +28,7 @@ fn state(lease: &str, spec: &Value, ready: &str, pods: &[Value]) -> State {
 
 fn pod(tolerations: &Value) -> Value {
     json!({
-        "metadata": { "name": "p", "namespace": "default", "uid": "p" },
+        "metadata": { "name": "p", "namespace": "default", "uid": "p", "resourceVersion": "7" },
         "spec": { "nodeName": "n1", "containers": [], "tolerations": tolerations },
         "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] },
     })
@@ -77,6 +77,17 @@ fn a_node_that_is_back_loses_its_taints() {
             r#"patch Node n1 {"metadata":{"resourceVersion":"5"},"spec":{"taints":[{"effect":"NoSchedule","key":"mine"}]}}"#
         ]
     );
+}
+
+#[test]
+fn pods_of_a_node_that_is_back_stay_ready() {
+    let taint = json!([{ "key": UNREACHABLE, "effect": "NoSchedule" }]);
+    let spec = json!({ "podCIDR": "10.42.0.0/24", "taints": taint });
+    let writes = planned(&state("00:10:00", &spec, "True", &[pod(&json!([]))]), at("00:10:01"));
+    assert!(!writes.iter().any(|write| write.contains("Pod/status")), "{writes:?}");
+    let writes = planned(&state("00:10:00", &spec, "Unknown", &[pod(&json!([]))]), at("00:10:01"));
+    let marked = writes.iter().find(|write| write.contains("Pod/status")).unwrap();
+    assert!(marked.contains(r#""resourceVersion":"7""#), "{marked}");
 }
 
 #[test]
