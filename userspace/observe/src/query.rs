@@ -61,7 +61,10 @@ impl Query {
     /// Refuses values that are misspelt rather than finding nothing.
     pub fn check(&self) -> Result<(), BadQuery> {
         one_of("verdict", self.verdict.as_deref(), VERDICTS)?;
-        one_of("protocol", self.protocol.as_deref(), PROTOCOLS)
+        one_of("protocol", self.protocol.as_deref(), PROTOCOLS)?;
+        shaped("pod", self.pod.as_deref(), is_name, NAME)?;
+        shaped("service", self.service.as_deref(), is_name, NAME)?;
+        shaped("flow id", self.flow_id.as_deref(), is_flow_id, FLOW_ID)
     }
 
     /// Whether a flow is wanted, `last` aside.
@@ -84,6 +87,30 @@ impl Query {
         let Some(seconds) = self.since_seconds else { return true };
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
         flow.time.as_second() >= now.as_second().saturating_sub(seconds)
+    }
+}
+
+const NAME: &[&str] = &["NAMESPACE/NAME", "NAME"];
+const FLOW_ID: &[&str] = &["16 hex digits"];
+
+fn is_name(text: &str) -> bool {
+    let parts: Vec<_> = text.split('/').collect();
+    parts.len() <= 2 && parts.iter().all(|part| !part.is_empty())
+}
+
+fn is_flow_id(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn shaped(
+    field: &'static str,
+    value: Option<&str>,
+    good: fn(&str) -> bool,
+    allowed: &'static [&'static str],
+) -> Result<(), BadQuery> {
+    match value {
+        Some(value) if !good(value) => Err(BadQuery { field, value: value.to_owned(), allowed }),
+        _ => Ok(()),
     }
 }
 
@@ -114,4 +141,20 @@ fn is_service(wanted: &str, flow: &Flow) -> bool {
     flow.service
         .as_ref()
         .is_some_and(|found| *found.namespace == *namespace && *found.name == *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Query;
+
+    #[test]
+    fn what_could_never_match_is_refused() {
+        let pod = |name: &str| Query { pod: Some(name.into()), ..Query::default() }.check();
+        assert!(pod("web").is_ok() && pod("team/web").is_ok());
+        let refused = pod("a/b/c").unwrap_err().to_string();
+        assert_eq!(refused, "pod \"a/b/c\" is none of NAMESPACE/NAME, NAME");
+        assert!(pod("/web").is_err());
+        let id = |id: &str| Query { flow_id: Some(id.into()), ..Query::default() }.check();
+        assert!(id("00000000000000ff").is_ok() && id("ff").is_err());
+    }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Forever.
+    /// Until the process ends.
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         loop {
@@ -55,6 +55,9 @@ impl Line {
             }
             // What arrived of a snapshot that never became whole says nothing.
             self.writer.abandon_snapshot();
+            if self.tasks.token().is_cancelled() {
+                return; // the process ends, and its server with it: no news for anybody
+            }
             let told =
                 matches!(&*self.state.borrow(), LineState::Down { why: known } if *known == why);
             if told {
