@@ -27,9 +27,12 @@ const LINK_UPDATE: i32 = 29;
 pub(crate) enum AttachType {
     SockOps = 3,
     Connect4 = 10,
+    Connect6 = 11,
     Sendmsg4 = 14,
     Recvmsg4 = 19,
+    Recvmsg6 = 20,
     Getpeername4 = 29,
+    Getpeername6 = 30,
     SockRelease = 34,
     TcxIngress = 46,
     TcxEgress = 47,

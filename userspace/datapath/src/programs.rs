@@ -25,12 +25,15 @@ use crate::{
     pins::{self, Pins},
 };
 
-/// Programs that hang on the cgroup.
-const SOCKETS: [(&str, AttachType); 6] = [
+/// Programs that hang on the cgroup. Those with a six serve dual-stack sockets, which write IPv4 as `::ffff:a.b.c.d`.
+const SOCKETS: [(&str, AttachType); 9] = [
     ("connect4", AttachType::Connect4),
+    ("connect6", AttachType::Connect6),
     ("sendmsg4", AttachType::Sendmsg4),
     ("recvmsg4", AttachType::Recvmsg4),
+    ("recvmsg6", AttachType::Recvmsg6),
     ("getpeername4", AttachType::Getpeername4),
+    ("getpeername6", AttachType::Getpeername6),
     ("sock_release", AttachType::SockRelease),
     ("sock_ops", AttachType::SockOps),
 ];

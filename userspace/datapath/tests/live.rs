@@ -80,6 +80,25 @@ fn a_restart_changes_nothing_for_anybody() {
     });
 }
 
+/// Java, Node.js and others open IPv6 sockets for everything and dial IPv4 as `::ffff:a.b.c.d`.
+#[test]
+fn dual_stack_sockets_reach_services() {
+    let Some(mut world) = World::new("d6d6d6") else { return };
+    let running = world.start(|world, datapath| async move {
+        world.attach(&datapath).await;
+        datapath.reconcile(world.tables(1, &[8080])).await.unwrap();
+    });
+    let (tcp, udp) = ("[::ffff:10.43.0.10]:80", "[::ffff:10.43.0.10]:53");
+    assert_eq!(world.pod.ask(&format!("connect {tcp}")), format!("peer={tcp}"));
+    assert_eq!(world.pod.ask("talk 0"), "8080");
+    assert_eq!(world.pod.ask(&format!("udp {udp}")), format!("from={udp}"));
+
+    running.run(|world, datapath| async move {
+        datapath.reconcile(world.tables(2, &[])).await.unwrap();
+    });
+    assert_eq!(world.pod.ask(&format!("connect {tcp}")), "error connection refused");
+}
+
 #[test]
 fn nobody_else_is_touched_and_refusal_is_at_once() {
     let Some(mut world) = World::new("b2c3d4") else { return };

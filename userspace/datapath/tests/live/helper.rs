@@ -96,7 +96,9 @@ fn answer(words: &[&str], streams: &mut Vec<Option<TcpStream>>) -> String {
             "closed".to_owned()
         }
         ["udp", to] => {
-            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            // To a mapped address from a dual-stack socket.
+            let any = if to.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+            let socket = UdpSocket::bind(any).unwrap();
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
             let mut buffer = [0; 16];
             match socket.send_to(b"?", to).and_then(|_| socket.recv_from(&mut buffer)) {
