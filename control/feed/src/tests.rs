@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use beeline_api::{KindInfo, kinds};
-use beeline_kit::Tasks;
+use beeline_kit::{SystemClock, Tasks};
+use beeline_proto::feed as wire;
 use beeline_proto::feed::change::Kind;
 use beeline_registry::{Caller, Object, Options, Registry, Target, WriteOptions};
 use beeline_store::Memory;
 use serde_json::{Value, json};
 
+use crate::upward::{Said, Upward, UpwardError};
 use crate::world::{Addressed, Audience, World};
 
 /// Makes objects by a real registry.
@@ -94,4 +96,25 @@ async fn a_pod_that_comes_before_its_config_map_gets_it_later() {
         text(&world.remove(&kinds::CONFIG_MAP, &("default".to_owned(), "late".to_owned()))),
         ["n1: ConfigMap late gone"]
     );
+}
+
+#[tokio::test]
+async fn a_node_that_sends_something_else_than_objects_is_told_so() {
+    let maker = Maker::new().await;
+    let client = maker.registry.client(Caller::system("feed"));
+    let mut upward =
+        Upward { client: &client, clock: &SystemClock, node: "n1", said: Said::default() };
+    for json in ["[]", "1", "\"n1\"", "null"] {
+        let node_json = json.as_bytes().to_vec();
+        let hello = wire::Hello { node_name: "n1".into(), node_json, ..wire::Hello::default() };
+        let refused = upward.hello(&hello).await.unwrap_err();
+        assert!(matches!(refused, UpwardError::Decode { .. }), "{json}: {refused}");
+        let event = wire::Event { event_json: json.as_bytes().to_vec() };
+        let refused = upward.take(wire::up::Kind::Event(event)).await.unwrap_err();
+        assert!(matches!(refused, UpwardError::Decode { .. }), "{json}: {refused}");
+    }
+    let node_json = br#"{ "metadata": 1, "status": { "conditions": [5] } }"#.to_vec();
+    let hello = wire::Hello { node_name: "n1".into(), node_json, ..wire::Hello::default() };
+    let _ = upward.hello(&hello).await;
+    let _ = upward.hello(&hello).await;
 }

@@ -58,8 +58,10 @@ impl Upward<'_> {
         Target::object(kind, (!namespace.is_empty()).then_some(namespace), name)
     }
 
+    /// What a node sends is an object, so that fields can be set in it.
     fn decode(&self, what: &'static str, json: &[u8]) -> Result<Value, UpwardError> {
-        serde_json::from_slice(json).map_err(|why| UpwardError::Decode {
+        let object: Result<serde_json::Map<String, Value>, _> = serde_json::from_slice(json);
+        object.map(Value::Object).map_err(|why| UpwardError::Decode {
             what,
             node: self.node.to_owned(),
             why,
@@ -108,7 +110,7 @@ impl Upward<'_> {
         let mut node = self.decode("Node", &hello.node_json)?;
         node["apiVersion"] = Value::from("v1");
         node["kind"] = Value::from("Node");
-        node["metadata"]["name"] = Value::from(self.node);
+        beeline_api::meta::of(&mut node).insert("name".to_owned(), Value::from(self.node));
         let status = node["status"].clone();
         let target = Self::target(&kinds::NODE, "", self.node);
         let created = self.create(target.clone(), "Node", node.clone()).await?;

@@ -45,8 +45,9 @@ fn steady(condition: &mut Value, old: &Value) {
     let known = known.into_iter().find(|c| c["type"] == condition["type"]);
     if let Some(known) = known.filter(|c| c["status"] == condition["status"])
         && known["lastTransitionTime"].is_string()
+        && let Some(condition) = condition.as_object_mut()
     {
-        condition["lastTransitionTime"] = known["lastTransitionTime"].clone();
+        condition.insert("lastTransitionTime".to_owned(), known["lastTransitionTime"].clone());
     }
 }
 
