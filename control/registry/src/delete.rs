@@ -78,7 +78,7 @@ async fn attempt(
     if new == old.value {
         return Ok(Deleted::Pending(Arc::clone(old)));
     }
-    storing::put(registry, place, new, Some(old.revision)).await.map(Deleted::Pending)
+    Ok(Deleted::Pending(storing::put(registry, place, new, Some(old.revision)).await?))
 }
 
 /// The object with its deletion begun (or begun again with less grace).

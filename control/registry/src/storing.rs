@@ -18,30 +18,47 @@ pub(crate) struct Place<'a> {
     pub(crate) name: &'a str,
 }
 
+/// Why a write has no result to show.
+pub(crate) enum PutError {
+    /// The store did not take it: nothing has changed.
+    Refused(ApiError),
+    /// It is in the store, but the cache has not shown it in time.
+    Unseen(ApiError),
+}
+
+impl From<PutError> for ApiError {
+    fn from(error: PutError) -> Self {
+        let (PutError::Refused(error) | PutError::Unseen(error)) = error;
+        error
+    }
+}
+
 /// Creates (`expected` None) or replaces; returns once the cache shows it.
 pub(crate) async fn put(
     registry: &Registry,
     place: Place<'_>,
     mut value: Value,
     expected: Option<Revision>,
-) -> Result<Arc<Object>, ApiError> {
+) -> Result<Arc<Object>, PutError> {
     let inner = &registry.inner;
     if let Some(meta) = value["metadata"].as_object_mut() {
         meta.remove("resourceVersion");
     }
-    let bytes = Bytes::from(serde_json::to_vec(&value).map_err(ApiError::internal)?);
+    let encoded = serde_json::to_vec(&value);
+    let bytes = Bytes::from(encoded.map_err(|e| PutError::Refused(ApiError::internal(e)))?);
     let slot = inner.cache.announce(&bytes, value);
     let written = match expected {
         None => inner.store.create(place.key, bytes.clone()).await,
         Some(at) => inner.store.update(place.key, bytes.clone(), at).await,
     };
-    let revision = written.map_err(|e| refusal(place, e))?;
-    inner.cache.reach(revision).await?;
+    let revision = written.map_err(|e| PutError::Refused(refusal(place, e)))?;
+    inner.cache.reach(revision).await.map_err(PutError::Unseen)?;
     match slot.take() {
         Ok(object) => Ok(object),
         Err(Some(value)) => Ok(Arc::new(Object::new(value, revision))),
         Err(None) => {
-            let value = serde_json::from_slice(&bytes).map_err(ApiError::internal)?;
+            let value = serde_json::from_slice(&bytes);
+            let value = value.map_err(|e| PutError::Unseen(ApiError::internal(e)))?;
             Ok(Arc::new(Object::new(value, revision)))
         }
     }

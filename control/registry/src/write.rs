@@ -10,7 +10,7 @@ use crate::allocation::Held;
 use crate::object::Object;
 use crate::options::{Caller, Subresource, Target, WriteOptions};
 use crate::registry::Registry;
-use crate::storing::{self, Place};
+use crate::storing::{self, Place, PutError};
 use crate::{admission, prepare, scale};
 
 /// Names tried for one `generateName`.
@@ -112,8 +112,8 @@ async fn commit(
     let kind = target.kind;
     let expected = old.map(|o| o.revision);
     let Some(held) = held else {
-        return storing::put(registry, Place { kind, key: &key, name: &name }, value, expected)
-            .await;
+        let place = Place { kind, key: &key, name: &name };
+        return Ok(storing::put(registry, place, value, expected).await?);
     };
     let (answer, answered) = tokio::sync::oneshot::channel();
     let registry = registry.clone();
@@ -121,10 +121,11 @@ async fn commit(
     tasks.spawn("registry-write", async move {
         let result =
             storing::put(&registry, Place { kind, key: &key, name: &name }, value, expected).await;
-        if result.is_err() {
+        // What is in the store holds its addresses, whether its writer was told so or not.
+        if let Err(PutError::Refused(_)) = &result {
             registry.inner.allocations.release(&held);
         }
-        let _ = answer.send(result);
+        let _ = answer.send(result.map_err(ApiError::from));
     });
     answered.await.unwrap_or_else(|_| Err(ApiError::unavailable("the server is shutting down")))
 }

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use beeline_store::{Entry, Store, StoreError, Watch};
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::*;
 
@@ -332,7 +333,11 @@ async fn unknown_fields_warn_or_refuse() {
 #[tokio::test]
 async fn a_full_store_refuses_writes_in_words_and_serves_reads() {
     let tasks = Tasks::new();
-    let store = Arc::new(Filling { inner: Memory::new(), full: AtomicBool::new(false) });
+    let store = Arc::new(Troubled {
+        inner: Memory::new(),
+        full: AtomicBool::new(false),
+        watches: Semaphore::new(9),
+    });
     let registry = Registry::open(store.clone(), Options::default(), &tasks).await.unwrap();
     let caller = Caller::system("test");
     let target = Target::collection(&SERVICE, Some("default"));
@@ -356,14 +361,15 @@ async fn a_full_store_refuses_writes_in_words_and_serves_reads() {
         .expect("the address came back");
 }
 
-/// A store that can run out of space.
-struct Filling {
+/// A store that can run out of space, and whose watches can be made to wait.
+struct Troubled {
     inner: Memory,
     full: AtomicBool,
+    watches: Semaphore,
 }
 
 #[async_trait]
-impl Store for Filling {
+impl Store for Troubled {
     async fn create(&self, key: &str, value: Bytes) -> Result<Revision, StoreError> {
         if self.full.load(Ordering::Relaxed) {
             Err(StoreError::Full)
@@ -392,9 +398,39 @@ impl Store for Filling {
         self.inner.range(prefix).await
     }
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, StoreError> {
+        self.watches.acquire().await.unwrap().forget();
         self.inner.watch(prefix, after).await
     }
     fn revision(&self) -> Revision {
         self.inner.revision()
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_stored_is_never_given_twice_however_late_the_cache() {
+    let store = Arc::new(Troubled {
+        inner: Memory::with_limits(1000, 1),
+        full: AtomicBool::new(false),
+        watches: Semaphore::new(1),
+    });
+    let tasks = Tasks::new();
+    let registry = Registry::open(store.clone(), Options::default(), &tasks).await.unwrap();
+    // More at once than the follower's queue takes: it is cut off, and its next watch has to wait.
+    for key in ["/a", "/b", "/c"] {
+        store.create(key, Bytes::new()).await.unwrap();
+    }
+    let (caller, target) = (Caller::system("test"), Target::collection(&SERVICE, Some("default")));
+    let create = async |name: &str| {
+        let body = service(name, &json!({ "spec": { "clusterIP": "10.43.0.77" } }));
+        registry.create(&caller, &target, body, &WriteOptions::default()).await
+    };
+    let unseen = create("one").await.unwrap_err();
+    assert_eq!(unseen.code, 504, "{unseen}");
+    let refused = create("two").await.unwrap_err();
+    assert!(refused.message.contains("already allocated"), "{refused}");
+    store.watches.add_permits(1);
+    let again = create("one").await.unwrap_err();
+    assert!(again.message.contains("already allocated"), "{again}");
+    let one = registry.get(&caller, &Target::object(&SERVICE, Some("default"), "one")).await;
+    assert_eq!(one.unwrap().value["spec"]["clusterIP"], "10.43.0.77");
 }
