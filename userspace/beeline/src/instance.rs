@@ -69,6 +69,22 @@ pub fn holder(run_dir: &Path) -> anyhow::Result<Option<u32>> {
     Ok(read_pid(&file))
 }
 
+/// Keeps everybody from starting with a run directory; `None` if it is not there. Holds no process id, so that nobody
+/// signals one; writes nothing, so that it works on a full disk.
+pub fn hold(run_dir: &Path) -> anyhow::Result<Option<File>> {
+    let path = run_dir.join(PID_FILE);
+    let file = match fs::OpenOptions::new().write(true).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
+    };
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        bail!("somebody started beeline with {} just now: stop it first", run_dir.display());
+    }
+    file.set_len(0).with_context(|| format!("empty {}", path.display()))?;
+    Ok(Some(file))
+}
+
 fn directory(path: &Path, flag: &str) -> anyhow::Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.with_context(|| format!("create {}: choose another with {flag}", path.display()))
@@ -131,7 +147,7 @@ fn id(data_dir: &Path) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{holder, id, lock, read_id};
+    use super::{hold, holder, id, lock, read_id};
 
     #[test]
     fn the_id_is_made_once_and_kept() {
@@ -151,7 +167,11 @@ mod tests {
         let refused = lock(folder.path()).unwrap_err().to_string();
         assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
         assert_eq!(holder(folder.path()).unwrap(), Some(std::process::id()));
+        assert!(hold(folder.path()).is_err());
         drop(held);
         assert_eq!(holder(folder.path()).unwrap(), None);
+        let held = hold(folder.path()).unwrap();
+        assert!(held.is_some() && lock(folder.path()).is_err());
+        assert_eq!(holder(folder.path()).unwrap(), None, "there is nobody to signal");
     }
 }

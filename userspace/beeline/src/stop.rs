@@ -30,6 +30,9 @@ pub struct Footprint {
     pub netns: Option<PathBuf>,
     /// What identifies that namespace: its inode; paths of processes may be used again.
     pub netns_inode: u64,
+    /// Where its process and its pods are found; footprints of older versions do not say.
+    #[serde(default)]
+    pub run_dir: Option<PathBuf>,
 }
 
 impl Footprint {
@@ -41,6 +44,7 @@ impl Footprint {
             bpf_root: config.bpf_root.clone(),
             netns: config.netns.clone(),
             netns_inode: netns_inode(Path::new("/proc/self/ns/net"))?,
+            run_dir: Some(absolute(&config.run_dir)?),
         };
         let path = config.data_dir.join(FOOTPRINT);
         let bytes = serde_json::to_vec(&footprint)?;
@@ -66,6 +70,27 @@ impl Footprint {
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
         }
     }
+
+    /// A run directory of somebody else holds a process and pods that are not ours to end.
+    fn check(&self, run_dir: &Path, data_dir: &Path) -> anyhow::Result<()> {
+        let asked = absolute(run_dir)?;
+        match &self.run_dir {
+            Some(known) if *known != asked => bail!(
+                "what belongs to {} ran with --run-dir {}, not {}: name both",
+                data_dir.display(),
+                known.display(),
+                asked.display()
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The one name of a directory, whether it still exists or not.
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    fs::canonicalize(path)
+        .or_else(|_| std::path::absolute(path))
+        .with_context(|| format!("make {} absolute", path.display()))
 }
 
 fn netns_inode(path: &Path) -> anyhow::Result<u64> {
@@ -75,11 +100,22 @@ fn netns_inode(path: &Path) -> anyhow::Result<u64> {
 
 /// Carry out the command.
 pub fn run(args: &StopArgs) -> anyhow::Result<()> {
-    end(&args.look.run_dir)?;
-    if args.kill {
-        remove_all(&args.look.data_dir, &args.look.run_dir)?;
+    let (run_dir, data_dir) = (&args.look.run_dir, &args.look.data_dir);
+    if !args.kill {
+        return end(run_dir);
     }
-    Ok(())
+    let footprint = Footprint::read(data_dir)?;
+    if let Some(footprint) = &footprint {
+        footprint.check(run_dir, data_dir)?;
+    }
+    end(run_dir)?;
+    let Some(footprint) = footprint else {
+        output::note(&format!("nothing was ever made for {}", data_dir.display()));
+        return Ok(());
+    };
+    // Nobody starts while things are removed.
+    let _held = instance::hold(run_dir)?;
+    remove_all(footprint, data_dir, run_dir)
 }
 
 fn end(run_dir: &Path) -> anyhow::Result<()> {
@@ -106,11 +142,7 @@ fn end(run_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn remove_all(data_dir: &Path, run_dir: &Path) -> anyhow::Result<()> {
-    let Some(footprint) = Footprint::read(data_dir)? else {
-        output::note(&format!("nothing was ever made for {}", data_dir.display()));
-        return Ok(());
-    };
+fn remove_all(footprint: Footprint, data_dir: &Path, run_dir: &Path) -> anyhow::Result<()> {
     // Links live in the node's namespace; if that is gone, so are they.
     let there = match &footprint.netns {
         Some(path) if netns_inode(path).is_ok_and(|inode| inode == footprint.netns_inode) => {
@@ -148,4 +180,29 @@ async fn remove(
         "ended {pods} pods and removed everything of instance {instance}; its data stays"
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::Footprint;
+
+    #[test]
+    fn a_run_directory_of_somebody_else_is_refused() {
+        let mine = tempfile::tempdir().unwrap();
+        let footprint = |run_dir: Option<&Path>| Footprint {
+            instance: "abcdef".into(),
+            cgroup_root: "/c".into(),
+            bpf_root: "/b".into(),
+            netns: None,
+            netns_inode: 1,
+            run_dir: run_dir.map(Path::to_path_buf),
+        };
+        let known = footprint(Some(mine.path()));
+        known.check(mine.path(), Path::new("/d")).unwrap();
+        let refused = known.check(Path::new("/run/beeline"), Path::new("/d")).unwrap_err();
+        assert!(refused.to_string().contains("name both"), "{refused}");
+        footprint(None).check(Path::new("/run/beeline"), Path::new("/d")).unwrap();
+    }
 }
