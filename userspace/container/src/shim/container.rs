@@ -207,9 +207,8 @@ impl Container {
     }
 
     fn message(&self) -> Option<String> {
-        let bytes = std::fs::read(&self.termination_log).ok().filter(|b| !b.is_empty())?;
-        let last = bytes.get(bytes.len().saturating_sub(MESSAGE_BYTES_MAX)..)?;
-        Some(String::from_utf8_lossy(last).into_owned())
+        let last = last_bytes(&self.termination_log).ok().filter(|b| !b.is_empty())?;
+        Some(String::from_utf8_lossy(&last).into_owned())
     }
 
     /// The pipe of a stream, while it is open.
@@ -298,6 +297,17 @@ impl Ready {
             dirs: [bundle, config.pod_dir.join("lc").join(create.id.short())],
         })
     }
+}
+
+/// The end of a file that a container may have made as long as it likes.
+fn last_bytes(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MESSAGE_BYTES_MAX as u64)))?;
+    let mut bytes = Vec::new();
+    file.take(MESSAGE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn refused(create: &Create, why: String) -> Refusal {
@@ -399,4 +409,20 @@ fn read_report(report: &OwnedFd) -> Option<String> {
     let mut buffer = [0u8; MESSAGE_BYTES_MAX];
     let read = rustix::io::read(report.as_fd(), &mut buffer).ok().filter(|read| *read > 0)?;
     Some(String::from_utf8_lossy(&buffer[..read]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MESSAGE_BYTES_MAX, last_bytes};
+
+    #[test]
+    fn of_a_long_termination_message_only_the_end_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("termination-log");
+        std::fs::write(&path, "short").unwrap();
+        assert_eq!(last_bytes(&path).unwrap(), b"short");
+        // More than any machine has memory: a hole costs a container nothing.
+        std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 42).unwrap();
+        assert_eq!(last_bytes(&path).unwrap(), [0; MESSAGE_BYTES_MAX]);
+    }
 }
