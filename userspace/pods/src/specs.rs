@@ -149,7 +149,7 @@ pub fn container(
         image: wanted.image.clone().unwrap_or_default(),
         command: expanded(&wanted.command),
         args: expanded(&wanted.args),
-        mounts: mounts(wanted, places, &values)?,
+        mounts: mounts(facts.pod, wanted, places, &values)?,
         env,
         working_dir: wanted.working_dir.clone().filter(|dir| !dir.is_empty()),
         user: user(facts.pod, wanted),
@@ -186,10 +186,13 @@ fn user(pod: &Pod, wanted: &Container) -> Option<User> {
 }
 
 fn mounts(
+    pod: &Pod,
     wanted: &Container,
     places: &Places,
     values: &BTreeMap<String, String>,
 ) -> Result<Vec<Mount>, String> {
+    let volumes = pod.spec.as_ref().and_then(|spec| spec.volumes.as_deref()).unwrap_or_default();
+    let writable = |name: &str| volumes.iter().any(|v| v.name == name && volumes::is_writable(v));
     let mounts = wanted.volume_mounts.iter().flatten();
     mounts
         .map(|mount| {
@@ -203,7 +206,7 @@ fn mounts(
                 Some(sub) => volumes::sub_path(place, &sub)?,
                 None => place.clone(),
             };
-            let read_only = mount.read_only.unwrap_or(false);
+            let read_only = mount.read_only == Some(true) || !writable(&mount.name);
             Ok(Mount { host_path, container_path: mount.mount_path.clone(), read_only })
         })
         .collect()
@@ -257,8 +260,11 @@ mod tests {
                     "resources": {"limits": {"cpu": "500m", "memory": "64Mi"}, "requests": {"cpu": "100m"}},
                     "securityContext": {"runAsUser": 7, "allowPrivilegeEscalation": false,
                                         "capabilities": {"drop": ["ALL"]}},
-                    "volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": true}]
-                }]
+                    "volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": true},
+                                     {"name": "work", "mountPath": "/work"}, {"name": "conf", "mountPath": "/etc/c"}]
+                }],
+                "volumes": [{"name": "data", "emptyDir": {}}, {"name": "work", "emptyDir": {}},
+                            {"name": "conf", "configMap": {"name": "c"}}]
             }
         }))
         .unwrap()
@@ -292,14 +298,17 @@ mod tests {
         let facts =
             PodFacts { pod: &pod, pod_ip: None, host_ip: Ipv4Addr::LOCALHOST, node_name: "n1" };
         let wanted = &pod.spec.as_ref().unwrap().containers[0];
-        let places = Places::from([("data".to_owned(), "/srv/data".into())]);
+        let place = |name: &str| (name.to_owned(), format!("/srv/{name}").into());
+        let places = Places::from(["data", "work", "conf"].map(place));
         let env = vec![("PORT".to_owned(), "80".to_owned())];
         let spec = container(facts, wanted, 3, env, &places).unwrap();
         assert_eq!(spec.command, ["/bin/web", "80", "$(PORT)"]);
         assert_eq!(spec.user, Some(User { uid: Some(7), gid: None, supplementary: vec![2000] }));
         assert_eq!(spec.limits.cpu_limit_millis, Some(500));
         assert_eq!(spec.limits.memory_limit_bytes, Some(64 << 20));
-        assert!(spec.no_new_privileges && spec.mounts[0].read_only);
+        assert!(spec.no_new_privileges);
+        let read_only: Vec<bool> = spec.mounts.iter().map(|mount| mount.read_only).collect();
+        assert_eq!(read_only, [true, false, true], "a ConfigMap is never written to");
         assert_eq!(spec.capabilities_drop, ["ALL"]);
         let error = container(facts, wanted, 0, Vec::new(), &Places::new()).unwrap_err();
         assert!(error.contains("volume \"data\""), "{error}");

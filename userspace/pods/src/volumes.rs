@@ -6,7 +6,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::{Component, Path, PathBuf},
 };
@@ -55,6 +56,12 @@ pub fn prepare(
         places.insert(volume.name.clone(), place);
     }
     Ok(places)
+}
+
+/// Whether containers may write to a volume. What the API says belongs to the API: upstream mounts it read-only whatever
+/// a container asks for, and what is written here on its behalf must not meet links that a container put there.
+pub(crate) fn is_writable(volume: &Volume) -> bool {
+    volume.empty_dir.is_some() || volume.host_path.is_some()
 }
 
 /// Remove all that [`prepare`] made.
@@ -159,7 +166,7 @@ impl Keys<'_> {
     ) -> Result<(), String> {
         let optional = self.optional == Some(true);
         let mode = mode.unwrap_or(MODE_DEFAULT);
-        let Some(mut data) = env::data(snapshot, self.kind, namespace, self.name) else {
+        let Some(data) = env::data(snapshot, self.kind, namespace, self.name) else {
             let kind = self.kind.word().to_lowercase();
             return if optional {
                 Ok(())
@@ -172,7 +179,7 @@ impl Keys<'_> {
             return Ok(());
         };
         for item in items {
-            match data.remove(&item.key) {
+            match data.get(&item.key).cloned() {
                 Some(content) => {
                     files.insert(item.path.clone(), (content, item.mode.unwrap_or(mode)));
                 }
@@ -257,23 +264,32 @@ fn directory(path: &Path, mode: u32) -> Result<(), String> {
         .map_err(|error| format!("make {}: {error}", path.display()))
 }
 
-/// Each file is replaced whole: readers see the old content or the new.
+/// Each file is replaced whole: readers see the old content or the new. Links that a container may have put there are
+/// never followed.
 fn write(place: &Path, files: &Files) -> Result<(), String> {
     directory(place, 0o755)?;
     for (name, (content, mode)) in files {
         let relative = inner(name)
             .ok_or_else(|| format!("invalid path {name:?}: must stay within the volume"))?;
-        let path = place.join(relative);
-        let fail = |error: io::Error| format!("write {}: {error}", path.display());
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(fail)?;
-        }
-        let draft = path.with_added_extension("beeline-draft");
-        fs::write(&draft, content).map_err(fail)?;
-        let mode = fs::Permissions::from_mode(u32::try_from(*mode).unwrap_or(0o600) & 0o777);
-        fs::set_permissions(&draft, mode).and_then(|()| fs::rename(&draft, &path)).map_err(fail)?;
+        let folder = inside(place, relative.parent().unwrap_or(Path::new("")))
+            .map_err(|why| format!("write {name} into {}: {why}", place.display()))?;
+        let path = folder.join(relative.file_name().unwrap_or_default());
+        replace(&path, content, u32::try_from(*mode).unwrap_or(0o600) & 0o777)
+            .map_err(|error| format!("write {}: {error}", path.display()))?;
     }
     Ok(())
+}
+
+fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let draft = path.with_added_extension("beeline-draft");
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::File::create_new(&draft)?;
+    file.write_all(content)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    fs::rename(&draft, path)
 }
 
 /// A path that stays below where it starts.
@@ -288,17 +304,26 @@ fn inner(path: &str) -> Option<&Path> {
 pub fn sub_path(place: &Path, sub: &str) -> Result<PathBuf, String> {
     let relative = inner(sub)
         .ok_or_else(|| format!("invalid subPath {sub:?}: must stay within the volume"))?;
-    let fail = |error: io::Error| format!("failed to prepare subPath {sub}: {error}");
-    let path = place.join(relative);
-    if !path.exists() {
-        fs::create_dir_all(&path).map_err(fail)?;
+    inside(place, relative).map_err(|why| format!("failed to prepare subPath {sub:?}: {why}"))
+}
+
+/// What a path in a volume is in truth; missing directories are made. Each step is looked at before the next, so that
+/// nothing is ever made where a link leads out.
+fn inside(place: &Path, relative: &Path) -> Result<PathBuf, String> {
+    let root = place.canonicalize().map_err(|error| error.to_string())?;
+    let mut path = root.clone();
+    for part in relative.components() {
+        path.push(part);
+        match fs::create_dir(&path) {
+            Err(error) if fs::symlink_metadata(&path).is_err() => return Err(error.to_string()),
+            _ => {}
+        }
+        path = path.canonicalize().map_err(|error| error.to_string())?;
+        if !path.starts_with(&root) {
+            return Err("it leads out of the volume".to_owned());
+        }
     }
-    let (real, root) = (path.canonicalize().map_err(fail)?, place.canonicalize().map_err(fail)?);
-    if real.starts_with(&root) {
-        Ok(real)
-    } else {
-        Err(format!("subPath {sub:?} leads out of the volume"))
-    }
+    Ok(path)
 }
 
 #[cfg(test)]

@@ -92,3 +92,27 @@ fn sub_paths_do_not_lead_out() {
     std::os::unix::fs::symlink("/etc", dir.path().join("link")).unwrap();
     assert!(sub_path(dir.path(), "link").unwrap_err().contains("leads out"));
 }
+
+#[test]
+fn nothing_is_made_or_written_where_a_container_put_a_link() {
+    let (dir, host) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let link = |to: &Path, at: PathBuf| std::os::unix::fs::symlink(to, at).unwrap();
+    link(host.path(), dir.path().join("out"));
+    assert!(sub_path(dir.path(), "out/made").unwrap_err().contains("leads out"));
+    assert!(!host.path().join("made").exists());
+
+    let volumes = json!([{"name": "pages", "configMap": {"name": "pages", "items": [
+        {"key": "b", "path": "b"}, {"key": "b", "path": "x/y"}]}}]);
+    let place = run(volumes.clone(), dir.path()).unwrap()["pages"].clone();
+    let victim = host.path().join("victim");
+    fs::write(&victim, "untouched").unwrap();
+    link(&victim, place.join("b.beeline-draft"));
+    run(volumes.clone(), dir.path()).unwrap();
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched");
+    assert_eq!(fs::read_to_string(place.join("b")).unwrap(), "2");
+
+    fs::remove_dir_all(place.join("x")).unwrap();
+    link(host.path(), place.join("x"));
+    assert!(run(volumes, dir.path()).unwrap_err().to_string().contains("leads out"));
+    assert!(!host.path().join("y").exists());
+}
