@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::delete;
 use crate::object::Object;
-use crate::options::{DeleteOptions, Subresource, Target, WriteOptions};
+use crate::options::{DeleteOptions, Preconditions, Subresource, Target, WriteOptions};
 use crate::registry::Registry;
 use crate::write::{self, CONFLICT_TRIES};
 
@@ -108,9 +108,14 @@ async fn evict(
 ) -> Result<Arc<Object>, ApiError> {
     decode::expect(&mut body, "policy/v1", "Eviction")?;
     let wanted = &body["deleteOptions"];
+    let text = |field: &str| wanted["preconditions"][field].as_str().map(str::to_owned);
     let options = DeleteOptions {
         dry_run: o.dry_run,
         grace_period_seconds: wanted["gracePeriodSeconds"].as_i64(),
+        preconditions: Preconditions {
+            uid: text("uid"),
+            resource_version: text("resourceVersion"),
+        },
         ..DeleteOptions::default()
     };
     let pod = Target { subresource: None, ..target.clone() };

@@ -243,6 +243,8 @@ fn merged(target: &Target, body: Value, old: &Value) -> Value {
             new["spec"] = body["spec"].clone();
             new
         }
+        // Made from the old version by the server itself: node and condition in one write.
+        Some(Subresource::Binding) => body,
         _ => {
             let mut new = body;
             prepare::keep_metadata(&mut new, old);

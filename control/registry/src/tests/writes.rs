@@ -434,3 +434,30 @@ async fn an_address_that_is_stored_is_never_given_twice_however_late_the_cache()
     let one = registry.get(&caller, &Target::object(&SERVICE, Some("default"), "one")).await;
     assert_eq!(one.unwrap().value["spec"]["clusterIP"], "10.43.0.77");
 }
+
+#[tokio::test]
+async fn a_bound_pod_is_said_to_be_scheduled_and_only_the_pod_meant_is_evicted() {
+    let bench = Bench::new().await;
+    bench.create(&POD, pod("a")).await.unwrap();
+    let (o, one) = (WriteOptions::default(), bench.one(&POD, "a"));
+    let post = async |sub, body| {
+        bench.registry.create(&bench.caller, &one.clone().sub(sub), body, &o).await
+    };
+    let binding =
+        json!({ "metadata": { "name": "a" }, "target": { "kind": "Node", "name": "n1" } });
+    post(Subresource::Binding, binding).await.unwrap();
+    let bound = bench.get(&one).await.unwrap();
+    assert_eq!(bound.value["spec"]["nodeName"], "n1");
+    let condition = &bound.value["status"]["conditions"][0];
+    assert_eq!(
+        (&condition["type"], &condition["status"]),
+        (&json!("PodScheduled"), &json!("True"))
+    );
+
+    let evict = |uid: &str| json!({ "metadata": { "name": "a" }, "deleteOptions": { "preconditions": { "uid": uid } } });
+    let refused = post(Subresource::Eviction, evict("of-another")).await.unwrap_err();
+    assert_eq!(refused.code, 409, "{refused}");
+    assert!(!bench.get(&one).await.unwrap().deleting());
+    post(Subresource::Eviction, evict(bound.uid())).await.unwrap();
+    assert!(bench.get(&one).await.unwrap().deleting());
+}
