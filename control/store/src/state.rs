@@ -57,7 +57,7 @@ pub(crate) struct Batch {
 // === impl Op ===
 
 impl Op {
-    fn key(&self) -> &Key {
+    pub(crate) fn key(&self) -> &Key {
         match self {
             Self::Create { key, .. } | Self::Update { key, .. } | Self::Delete { key, .. } => key,
         }
@@ -144,6 +144,11 @@ impl Batch {
         self.pending.insert(key, matches!(record, Record::Put { .. }).then_some(revision));
         self.records.push(record);
         Ok(revision)
+    }
+
+    /// Whether what is said of a key rests on a write that is not durable yet.
+    pub(crate) fn touches(&self, key: &str) -> bool {
+        self.pending.contains_key(key)
     }
 
     pub(crate) fn first(&self) -> Revision {

@@ -39,3 +39,26 @@ async fn a_failed_write_is_the_end() {
     assert_eq!((entries.len(), revision), (1, first));
     tasks.stop(Duration::from_secs(30)).await;
 }
+
+#[test]
+fn a_refusal_that_rests_on_a_failed_write_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { reserve_bytes: 0, ..Options::default() };
+    let directory = Directory::open(dir.path()).unwrap();
+    let Recovered { state, mut log, index: _ } = recover::recover(&directory, &options).unwrap();
+    log.break_disk();
+    let shared = Arc::new(Shared::new(state, log.bytes(), 1));
+    let (commands, receiver) = mpsc::channel(8);
+    let ask = |key: &str| {
+        let (reply, answer) = oneshot::channel();
+        let op = Op::Create { key: key.into(), value: "lost".into() };
+        commands.try_send(Command::Write { op, reply }).unwrap();
+        answer
+    };
+    let both = [ask("/a"), ask("/a")];
+    Writer::new(shared, log, receiver, &options).run();
+    for answer in both {
+        let answer = answer.blocking_recv().unwrap();
+        assert!(matches!(answer, Err(StoreError::Failed { .. })), "{answer:?}");
+    }
+}

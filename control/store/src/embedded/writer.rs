@@ -103,15 +103,18 @@ impl Writer {
     fn commit(&mut self, writes: Vec<(Op, Reply)>) {
         let (batch, answers) = self.shared.read(|inner| {
             let mut batch = Batch::after(&inner.state);
-            let admit = |(op, reply)| (batch.admit(&inner.state, op), reply);
+            let admit = |(op, reply): (Op, Reply)| {
+                let rests = batch.touches(op.key());
+                (batch.admit(&inner.state, op), rests, reply)
+            };
             let answers: Vec<_> = writes.into_iter().map(admit).collect();
             (batch, answers)
         });
         // A refusal may rest on a write that is not durable yet, so all answers wait.
         let outcome = if batch.records().is_empty() { Ok(()) } else { self.make_durable(batch) };
-        for (answer, reply) in answers {
+        for (answer, rests, reply) in answers {
             let answer = match (&outcome, answer) {
-                (Err(error), Ok(_)) => Err(error.clone()),
+                (Err(error), answer) if rests || answer.is_ok() => Err(error.clone()),
                 (_, answer) => answer,
             };
             // Nobody waits any more: the write stands all the same.
