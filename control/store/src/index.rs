@@ -19,6 +19,9 @@ use crate::types::{Entry, Key, Revision};
 
 /// Lifts sled's limit for values in its main file above ours; larger ones would go to files that are never freed.
 const SEGMENT_BYTES: usize = 8 << 20;
+/// How often sled writes out what it holds and reuses space. Each time it syncs its file, changed or not, and the disk's
+/// cache with it, for which the log's own syncs then wait. What a crash takes from the index comes back from the log.
+const TIDY_MS: u64 = 5_000;
 /// How long closing may take. What matters was synced before; a sled that hangs is left to the process's end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// Prefix bytes of the one tree.
@@ -86,7 +89,7 @@ impl Index {
                 .path(&path)
                 .cache_capacity(cache_bytes)
                 .segment_size(SEGMENT_BYTES)
-                .flush_every_ms(Some(500))
+                .flush_every_ms(Some(TIDY_MS))
                 .open()
                 .map_err(|error| error.to_string())?;
             let meta = db.get(META).map_err(|error| error.to_string())?;
