@@ -20,6 +20,8 @@ mod datagrams;
 pub const PROBE: &str = "probe";
 /// A connection that takes longer than this has failed.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// Connections that may wait to be accepted.
+const ACCEPT_QUEUE: i32 = 4096;
 /// Connections before anything is measured, so that caches and neighbours are warm.
 const WARM_UP: u32 = 200;
 
@@ -146,6 +148,8 @@ fn join(place: &Place) -> anyhow::Result<()> {
 fn listen(port: u16) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(("0.0.0.0", port)).with_context(|| format!("listen on port {port}"))?;
+    // The usual 128 overflow when the acceptor loses its core, and a lost SYN is a second of waiting.
+    rustix::net::listen(&listener, ACCEPT_QUEUE).context("lengthen the accept queue")?;
     output::line("ready");
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {

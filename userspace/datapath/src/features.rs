@@ -121,7 +121,7 @@ fn privilege() -> Feature {
 fn bpffs(root: &Path) -> Feature {
     let found = match pins::mount_point(root) {
         Ok(None) => Ok(format!("{} is a bpffs", root.display())),
-        Ok(Some(place)) => Ok(format!("will be mounted on {}", place.display())),
+        Ok(Some(place)) => Ok(format!("one of its own on {}", place.display())),
         Err(error) => Err(error.to_string()),
     };
     let remedy = "Mount one (mount -t bpf bpffs /sys/fs/bpf) or name it with --bpf-root";
