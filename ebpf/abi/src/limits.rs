@@ -31,6 +31,12 @@ pub const DROPS_MAX: u32 = 256;
 /// An `Update` for a flow comes at most this often: the figures in a live view are five seconds old at worst,
 /// and 65,536 busy flows make 13,000 events a second.
 pub const FLOW_REPORT_INTERVAL_NS: u64 = 5_000_000_000;
+/// Silence after which a flow that is not TCP is over: nothing on the wire says so, and the tuple's next packet is another exchange.
+/// 30 s is what the kernel's own connection tracking gives an unanswered datagram; keep-alives come more often (25 s and less).
+pub const FLOW_IDLE_NS: u64 = 30_000_000_000;
+/// Silence after which a TCP flow that showed nothing but SYNs is over: nobody answered, or the refusal ran the other way.
+/// The longest pause between two SYNs of one attempt is 32 s (`tcp_syn_retries` 6), 64 s with one of them lost on its way here.
+pub const FLOW_SYN_IDLE_NS: u64 = 65_000_000_000;
 /// A drop event for one reason comes at most this often on one CPU; `DROPS` counts all of them.
 pub const DROP_REPORT_INTERVAL_NS: u64 = 1_000_000;
 /// With [`crate::CONFIG_LAZY_EVENTS`], how many unread bytes wake the reader: 1/128 of the ring, 270 events.

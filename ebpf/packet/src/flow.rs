@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! first packet ──New──> open ──every 5 s: Update──> open ──FIN or RST: End──> ended ──SYN: begins anew
+//!                                          │ silence, unless TCP under way: begins anew
 //! ```
 //! A report that found the ring full is tried again with the next packet, because only [`reported`] moves the state on.
 
-use beeline_abi::limits::FLOW_REPORT_INTERVAL_NS;
+use beeline_abi::limits::{FLOW_IDLE_NS, FLOW_REPORT_INTERVAL_NS, FLOW_SYN_IDLE_NS};
 use beeline_abi::{
-    FLOW_REPLY, FLOW_TRANSLATED, FlowEvent, FlowEventKind, FlowKey, FlowState, Identity, RuleId,
-    TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Verdict,
+    FLOW_REPLY, FLOW_TRANSLATED, FlowEvent, FlowEventKind, FlowId, FlowKey, FlowState, Identity,
+    Proto, RuleId, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Verdict,
 };
 
 use crate::link::Chosen;
@@ -22,6 +23,31 @@ pub struct Sample {
     pub tcp_flags: u8,
     /// Monotonic clock.
     pub now_ns: u64,
+}
+
+/// What is kept of a state whose tuple may be reused, until its connection is known. Scalars, and nothing of it when there was
+/// no state: so the verifier walks what follows once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Past {
+    flow_id: FlowId,
+    bytes: u64,
+    packets: u64,
+    first_ns: u64,
+    reported_ns: u64,
+}
+
+impl Past {
+    /// What is kept of `state`. An ended flow does not go on.
+    #[inline(always)]
+    pub fn of(state: &FlowState) -> Self {
+        Past {
+            flow_id: if state.ended == 0 { state.flow_id } else { FlowId::default() },
+            bytes: state.bytes,
+            packets: state.packets,
+            first_ns: state.first_ns,
+            reported_ns: state.reported_ns,
+        }
+    }
 }
 
 /// What was decided about a flow when it began.
@@ -43,10 +69,27 @@ pub fn is_opening(tcp_flags: u8) -> bool {
     tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST) == TCP_SYN
 }
 
-/// Whether the packet opens another connection with the tuple of a flow that was under way.
+/// Whether the packet may belong to another connection than the state it was found under; [`resume`] has the last word.
+///
+/// A hook that is not the first of this node asks after half the silence: it sees the same packet a little later than
+/// the first did, and must not go on with an old number when that one has just drawn a new one.
 #[inline(always)]
-pub fn is_reused(state: &FlowState, tcp_flags: u8) -> bool {
-    is_opening(tcp_flags) && (state.ended != 0 || state.tcp_flags & TCP_ACK != 0)
+pub fn is_reused(state: &FlowState, proto: u8, sample: &Sample, first_here: bool) -> bool {
+    let silence = sample.now_ns.saturating_sub(state.last_ns);
+    let patience = |limit: u64| if first_here { limit } else { limit / 2 };
+    if proto != Proto::Tcp as u8 {
+        return silence >= patience(FLOW_IDLE_NS);
+    }
+    is_opening(sample.tcp_flags)
+        && (state.ended != 0
+            || state.tcp_flags & TCP_ACK != 0
+            || silence >= patience(FLOW_SYN_IDLE_NS))
+}
+
+/// Whether a direction that is not TCP was seen so lately that its connection is under way.
+#[inline(always)]
+pub fn is_live(state: &FlowState, now_ns: u64) -> bool {
+    now_ns.saturating_sub(state.last_ns) < FLOW_IDLE_NS
 }
 
 /// The state after the first packet, which is counted.
@@ -79,6 +122,17 @@ pub fn begin(sample: &Sample, chosen: &Chosen, decision: &Decision) -> FlowState
         verdict: decision.verdict as u8,
         ended: 0,
         pad: 0,
+    }
+}
+
+/// Goes on after all, if the sender's socket, or a hook that knows, gave the new state the number of the old one.
+#[inline(always)]
+pub fn resume(state: &mut FlowState, past: &Past) {
+    if state.flow_id == past.flow_id {
+        state.bytes += past.bytes;
+        state.packets += past.packets;
+        state.first_ns = past.first_ns;
+        state.reported_ns = past.reported_ns;
     }
 }
 

@@ -3,6 +3,9 @@
 //! A 5-tuple is used again sooner or later, and an old link must not give a new connection an old number.
 //! So the packet that opens a connection, at the first hook of this node that sees it, trusts its own socket or nobody.
 //! Every other packet trusts what is written, for its direction or for the opposite one.
+//!
+//! Without TCP no packet says that it opens. There the first hook believes a link only while the opposite direction is live:
+//! had its own direction been live, nobody would ask. Who writes a link there takes away the opposite one, which is old.
 
 use beeline_abi::{FlowId, FlowLink};
 
@@ -28,7 +31,8 @@ pub struct Chosen {
     pub write: bool,
 }
 
-/// Decides. `opens_here`: the packet opens a connection and no other hook of this node has seen it; `fresh`: an unused number.
+/// Decides. `opens_here`: the packet opens a connection, or may for all that is known, and no other hook of this node has seen it;
+/// `fresh`: an unused number.
 #[inline(always)]
 pub fn choose(opens_here: bool, known: &Known, fresh: FlowId) -> Chosen {
     if let Some(link) = known.own {

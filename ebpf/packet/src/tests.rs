@@ -1,12 +1,14 @@
-use beeline_abi::limits::FLOW_REPORT_INTERVAL_NS;
+use beeline_abi::limits::{FLOW_IDLE_NS, FLOW_REPORT_INTERVAL_NS, FLOW_SYN_IDLE_NS};
 use beeline_abi::{
     BackendId, Be16, Be32, DropReason, FLOW_REPLY, FLOW_TRANSLATED, FlowEventKind, FlowId, FlowKey,
-    FlowLink, FrontendKey, Identity, Proto, RuleId, ServiceId, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN,
-    Verdict,
+    FlowLink, FlowState, FrontendKey, Identity, Proto, RuleId, ServiceId, TCP_ACK, TCP_FIN,
+    TCP_RST, TCP_SYN, Verdict,
 };
 
 use crate::balance::{by_hash, by_random};
-use crate::flow::{Decision, Sample, advance, begin, due, event, is_reused, reported};
+use crate::flow::{
+    Decision, Past, Sample, advance, begin, due, event, is_live, is_reused, reported, resume,
+};
 use crate::link::{Chosen, Known, choose};
 use crate::parse::{Parsed, Part, parse};
 
@@ -189,7 +191,7 @@ fn sample(tcp_flags: u8, now_ns: u64) -> Sample {
     Sample { bytes: 60, tcp_flags, now_ns }
 }
 
-fn started(tcp_flags: u8, reply: bool) -> beeline_abi::FlowState {
+fn started(tcp_flags: u8, reply: bool) -> FlowState {
     let decision = Decision {
         source_identity: Identity(300),
         dest_identity: Identity::WORLD,
@@ -232,13 +234,64 @@ fn a_refusal_ends_at_once() {
 #[test]
 fn a_syn_on_a_used_tuple_is_another_flow_but_a_repeated_syn_is_not() {
     let mut state = started(TCP_SYN, false);
-    assert!(!is_reused(&state, TCP_SYN));
+    let reused = |state: &FlowState, flags| is_reused(state, TCP, &sample(flags, 2_000), true);
+    assert!(!reused(&state, TCP_SYN));
     advance(&mut state, &sample(TCP_ACK, 2_000));
-    assert!(is_reused(&state, TCP_SYN));
-    assert!(!is_reused(&state, TCP_SYN | TCP_ACK));
+    assert!(reused(&state, TCP_SYN));
+    assert!(!reused(&state, TCP_SYN | TCP_ACK));
     let mut refused = started(TCP_SYN, false);
     refused.ended = 1;
-    assert!(is_reused(&refused, TCP_SYN));
+    assert!(reused(&refused, TCP_SYN));
+}
+
+#[test]
+fn silence_ends_what_no_packet_ends() {
+    const ICMP: u8 = 1;
+    let seen = 1_000;
+    let reused = |state: &FlowState, proto, flags, silence| {
+        is_reused(state, proto, &sample(flags, seen + silence), true)
+    };
+    let datagrams = started(0, false);
+    for proto in [UDP, ICMP] {
+        assert!(!reused(&datagrams, proto, 0, FLOW_IDLE_NS - 1));
+        assert!(reused(&datagrams, proto, 0, FLOW_IDLE_NS));
+    }
+    assert!(is_live(&datagrams, seen + FLOW_IDLE_NS - 1));
+    assert!(!is_live(&datagrams, seen + FLOW_IDLE_NS));
+    let unanswered = started(TCP_SYN, false);
+    assert!(!reused(&unanswered, TCP, TCP_SYN, FLOW_SYN_IDLE_NS - 1));
+    assert!(reused(&unanswered, TCP, TCP_SYN, FLOW_SYN_IDLE_NS));
+    assert!(!reused(&unanswered, TCP, TCP_ACK, FLOW_SYN_IDLE_NS), "it opens nothing");
+    let mut quiet = started(TCP_SYN, false);
+    advance(&mut quiet, &sample(TCP_ACK, seen));
+    assert!(!reused(&quiet, TCP, TCP_ACK, 100 * FLOW_SYN_IDLE_NS), "TCP may be silent for days");
+}
+
+#[test]
+fn a_clock_read_on_another_cpu_a_moment_earlier_is_no_silence() {
+    let state = started(0, false);
+    assert!(!is_reused(&state, UDP, &sample(0, 999), true));
+    assert!(is_live(&state, 999));
+}
+
+#[test]
+fn a_later_hook_asks_earlier_and_goes_on_when_the_number_is_the_same() {
+    let state = started(0, false);
+    let half = sample(0, 1_000 + FLOW_IDLE_NS / 2);
+    assert!(!is_reused(&state, UDP, &half, true));
+    assert!(is_reused(&state, UDP, &half, false));
+    let again = |id| FlowState { flow_id: FlowId(id), first_ns: 9_000, ..started(0, false) };
+    let resumed = |id, state: &FlowState| {
+        let mut again = again(id);
+        resume(&mut again, &Past::of(state));
+        again
+    };
+    let told = FlowState { reported_ns: 1_000, packets: 7, ..state };
+    let same = resumed(5, &told);
+    assert_eq!((same.packets, same.bytes, same.first_ns, same.reported_ns), (8, 120, 1_000, 1_000));
+    assert_eq!(resumed(6, &told), again(6));
+    let ended = FlowState { ended: 1, ..told };
+    assert_eq!(resumed(5, &ended), again(5), "an ended flow reports nothing more");
 }
 
 #[test]

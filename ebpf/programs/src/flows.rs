@@ -6,9 +6,9 @@ use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns};
 use aya_ebpf::programs::TcContext;
 use beeline_abi::{
     Counter, DropReason, Endpoint, EndpointId, FlowEvent, FlowEventKind, FlowKey, FlowLink,
-    FlowState, Hook, RuleId, Tuple, Verdict,
+    FlowState, Hook, Proto, RuleId, Tuple, Verdict,
 };
-use beeline_packet::flow::{self, Decision, Sample};
+use beeline_packet::flow::{self, Decision, Past, Sample};
 use beeline_packet::link::{self, Chosen, Known};
 use beeline_packet::parse::{Ipv4, Part};
 
@@ -67,14 +67,16 @@ pub fn record(ctx: &TcContext, seen: &Sighting<'_>) {
         hook: seen.hook as u8,
         pad: [0; 3],
     };
+    let mut past = Past::default();
     if let Some(state) = FLOWS.get_ptr_mut(key) {
         // SAFETY: a live map value; the map is an LRU, so it may serve another flow by now: at worst that one's count is off.
         let state = unsafe { &mut *state };
-        if !flow::is_reused(state, sample.tcp_flags) {
+        if !flow::is_reused(state, key.tuple.proto, &sample, seen.is_first_here()) {
             return go_on(seen, &key, state, &sample);
         }
+        past = Past::of(state);
     }
-    begin(ctx, seen, &key, &sample);
+    begin(ctx, seen, &key, &sample, &past);
 }
 
 #[inline(always)]
@@ -86,8 +88,8 @@ fn go_on(seen: &Sighting<'_>, key: &FlowKey, state: &mut FlowState, sample: &Sam
 }
 
 #[inline(always)]
-fn begin(ctx: &TcContext, seen: &Sighting<'_>, key: &FlowKey, sample: &Sample) {
-    let chosen = link(ctx, seen);
+fn begin(ctx: &TcContext, seen: &Sighting<'_>, key: &FlowKey, sample: &Sample, past: &Past) {
+    let chosen = link(ctx, seen, key, sample.now_ns);
     let decision = Decision {
         source_identity: endpoint::identity(seen.source),
         dest_identity: endpoint::identity(seen.dest),
@@ -95,6 +97,7 @@ fn begin(ctx: &TcContext, seen: &Sighting<'_>, key: &FlowKey, sample: &Sample) {
         rule_id: seen.rule_id,
     };
     let mut state = flow::begin(sample, &chosen, &decision);
+    flow::resume(&mut state, past);
     report(seen, key, &mut state, sample.now_ns);
     if FLOWS.insert(key, state, u64::from(BPF_ANY)).is_err() {
         count::one(Counter::FlowsFull);
@@ -103,21 +106,46 @@ fn begin(ctx: &TcContext, seen: &Sighting<'_>, key: &FlowKey, sample: &Sample) {
 
 /// Which connection this is; tells the other hooks when this is the first to know.
 #[inline(always)]
-fn link(ctx: &TcContext, seen: &Sighting<'_>) -> Chosen {
-    let tuple = seen.packet.tuple;
+fn link(ctx: &TcContext, seen: &Sighting<'_>, key: &FlowKey, now_ns: u64) -> Chosen {
+    let tuple = key.tuple;
+    let reversed = tuple.reversed();
     // SAFETY: the context the kernel passed to this program; a packet without a socket gives zero.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     let known = Known {
         own: connection::link_of(cookie, tuple.proto, tuple.dest_addr, tuple.dest_port),
         forward: written(&tuple),
-        backward: written(&tuple.reversed()),
+        backward: written(&reversed),
     };
-    let opens_here = flow::is_opening(seen.packet.tcp_flags) && seen.is_first_here();
+    let opens_here = seen.is_first_here()
+        && if tuple.proto == Proto::Tcp as u8 {
+            flow::is_opening(seen.packet.tcp_flags)
+        } else {
+            !is_answering(seen, key, reversed, now_ns)
+        };
     let chosen = link::choose(opens_here, &known, events::fresh_flow_id());
-    if chosen.write && FLOW_LINKS.insert(tuple, chosen.link, u64::from(BPF_ANY)).is_err() {
-        count::one(Counter::LinksFull);
+    if chosen.write {
+        // Of TCP it stays: a socket that closes still looks for its backend there.
+        if tuple.proto != Proto::Tcp as u8 {
+            // An error says that there is none.
+            let _ = FLOW_LINKS.remove(reversed);
+        }
+        if FLOW_LINKS.insert(tuple, chosen.link, u64::from(BPF_ANY)).is_err() {
+            count::one(Counter::LinksFull);
+        }
     }
     chosen
+}
+
+/// Whether the opposite direction, which passes the same link at the other hook, is live.
+#[inline(always)]
+fn is_answering(seen: &Sighting<'_>, key: &FlowKey, reversed: Tuple, now_ns: u64) -> bool {
+    let other = match seen.hook {
+        Hook::FromPod => Hook::ToPod,
+        _ => Hook::FromPod,
+    };
+    let key = FlowKey { tuple: reversed, ifindex: key.ifindex, hook: other as u8, pad: [0; 3] };
+    // SAFETY: preallocated: a value may be reused while it is read, which at worst gives a flow another number.
+    unsafe { FLOWS.get(key) }.is_some_and(|state| flow::is_live(state, now_ns))
 }
 
 #[inline(always)]

@@ -1,10 +1,13 @@
 //! The object, loaded once per test: programs verified, maps typed.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
-use aya::programs::{CgroupAttachMode, Program, SchedClassifier, TestRun as _, TestRunOptions};
+use aya::programs::{
+    CgroupAttachMode, Program, ProgramError, SchedClassifier, TestRun as _, TestRunOptions,
+};
 use aya::{Ebpf, Pod, VerifierLogLevel};
 use beeline_abi::{
     Backend, BackendCounters, BackendId, BackendState, Be16, Be32, Config, Connection, Counter,
@@ -13,6 +16,9 @@ use beeline_abi::{
 };
 
 use crate::Cgroup;
+
+/// The verifier gives up with EAGAIN when a signal arrives meanwhile; it is asked this often, as by the agent.
+const VERIFY_ATTEMPTS: u32 = 10;
 
 /// The programs and maps of one loaded object.
 pub struct Kernel {
@@ -68,19 +74,27 @@ impl Kernel {
         adjust(&mut loader);
         let mut bpf = loader.load_file(crate::object()).context("load the object")?;
         for (name, program) in bpf.programs_mut() {
-            match program {
-                Program::SchedClassifier(program) => program.load(),
-                Program::CgroupSockAddr(program) => program.load(),
-                Program::CgroupSock(program) => program.load(),
-                Program::SockOps(program) => program.load(),
+            let mut verify = || match &mut *program {
+                Program::SchedClassifier(program) => Ok(program.load()),
+                Program::CgroupSockAddr(program) => Ok(program.load()),
+                Program::CgroupSock(program) => Ok(program.load()),
+                Program::SockOps(program) => Ok(program.load()),
                 other => {
-                    return Err(anyhow!(
-                        "{name} is of a type nobody expects: {:?}",
-                        other.prog_type()
-                    ));
+                    Err(anyhow!("{name} is of a type nobody expects: {:?}", other.prog_type()))
+                }
+            };
+            let mut verified = verify()?;
+            for _ in 1..VERIFY_ATTEMPTS {
+                match &verified {
+                    Err(ProgramError::LoadError { io_error, .. })
+                        if io_error.kind() == ErrorKind::WouldBlock =>
+                    {
+                        verified = verify()?;
+                    }
+                    _ => break,
                 }
             }
-            .with_context(|| format!("verify {name}"))?;
+            verified.with_context(|| format!("verify {name}"))?;
         }
         Ok(Kernel { bpf })
     }

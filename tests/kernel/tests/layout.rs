@@ -66,10 +66,14 @@ fn maps_have_the_agreed_sizes() {
 }
 
 /// The record of verified instructions. A number may grow by a fifth before somebody has to say why and write it here.
+///
+/// `from_pod` grew from 11882 and `to_pod` from 6568 when silence began to end flows: whether a tuple is reused now depends on
+/// two clocks, the protocol and the opposite direction, and the verifier walks each combination with each way to choose the connection.
+/// The number of paths grew, not the length of one: a packet of a known flow costs what it did. The kernel allows 1000000.
 const VERIFIED: &[(&str, u32)] = &[
     ("connect4", 3596),
     ("connect6", 3621),
-    ("from_pod", 11882),
+    ("from_pod", 26685),
     ("getpeername4", 66),
     ("getpeername6", 76),
     ("recvmsg4", 66),
@@ -77,7 +81,7 @@ const VERIFIED: &[(&str, u32)] = &[
     ("sendmsg4", 816),
     ("sock_ops", 195),
     ("sock_release", 31),
-    ("to_pod", 6568),
+    ("to_pod", 24097),
 ];
 
 #[test]

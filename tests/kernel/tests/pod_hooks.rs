@@ -1,9 +1,11 @@
 //! One frame through `from_pod` or `to_pod`: result, bytes, counts, events.
 #![expect(clippy::unwrap_used, reason = "a test whose world cannot be made fails")]
 
+use beeline_abi::limits::{FLOW_IDLE_NS, FLOW_SYN_IDLE_NS};
 use beeline_abi::{
-    Be32, Counter, DropReason, FLOW_REPLY, FlowEventKind, FlowId, Hook, Identity, Proto, RuleId,
-    TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Verdict,
+    Be16, Be32, Counter, DropReason, FLOW_REPLY, FlowEvent, FlowEventKind, FlowId, FlowKey,
+    FlowLink, FlowState, Hook, Identity, Proto, RuleId, ServiceId, TCP_ACK, TCP_FIN, TCP_RST,
+    TCP_SYN, Tuple, Verdict, maps,
 };
 use beeline_test_kernel::{Kernel, Pods, frame, skip};
 
@@ -251,6 +253,134 @@ fn a_reused_tuple_is_another_flow() {
         assert_eq!(news.len(), 4);
         for pair in news.windows(2) {
             assert_ne!(pair[0].flow_id, pair[1].flow_id);
+        }
+    });
+}
+
+/// Makes every flow this much older.
+fn age(kernel: &mut Kernel, silence: u64) {
+    for (key, mut state) in kernel.flows().unwrap() {
+        for time in [&mut state.first_ns, &mut state.last_ns, &mut state.reported_ns] {
+            *time = time.wrapping_sub(silence);
+        }
+        kernel.hash::<FlowKey, FlowState>(maps::FLOWS).unwrap().insert(key, state, 0).unwrap();
+    }
+}
+
+/// Pretends that every link was made for a Service.
+fn name_links(kernel: &mut Kernel) {
+    for (tuple, link) in kernel.links().unwrap() {
+        let link =
+            FlowLink { service_id: ServiceId(3), frontend_port: Be16::from_host(53), ..link };
+        kernel.hash::<Tuple, FlowLink>(maps::FLOW_LINKS).unwrap().insert(tuple, link, 0).unwrap();
+    }
+}
+
+/// One datagram, or whatever `bytes` is, from one pod to the other, as the links see it.
+fn cross(kernel: &mut Kernel, from: u32, to: u32, bytes: &[u8]) -> [FlowEvent; 2] {
+    kernel.send("from_pod", from, bytes).unwrap();
+    kernel.send("to_pod", to, bytes).unwrap();
+    kernel.events().unwrap().try_into().unwrap()
+}
+
+#[test]
+fn a_silent_exchange_is_over_and_its_tuple_begins_another() {
+    with(|pods, kernel| {
+        let [a, b] = &pods.pods;
+        let datagram = frame::udp(a.at(40000), b.at(53), b"x");
+        let answer = frame::udp(b.at(53), a.at(40000), b"x");
+        let [first, _] = cross(kernel, a.ifindex, b.ifindex, &datagram);
+        cross(kernel, b.ifindex, a.ifindex, &answer);
+        name_links(kernel);
+
+        // Long, but not over: nothing but an update.
+        age(kernel, FLOW_IDLE_NS - 10_000_000_000);
+        for event in cross(kernel, a.ifindex, b.ifindex, &datagram) {
+            assert_eq!((event.kind(), event.packets), (Some(FlowEventKind::Update), 2));
+            assert_eq!(event.flow_id, first.flow_id);
+        }
+
+        age(kernel, FLOW_IDLE_NS);
+        let again = cross(kernel, a.ifindex, b.ifindex, &datagram);
+        for event in &again {
+            assert_eq!((event.kind(), event.packets), (Some(FlowEventKind::New), 1));
+            assert_ne!(event.flow_id, first.flow_id);
+            assert_eq!((event.flow_id, event.service_id), (again[0].flow_id, ServiceId(0)));
+        }
+        for event in cross(kernel, b.ifindex, a.ifindex, &answer) {
+            assert_eq!((event.kind(), event.flags), (Some(FlowEventKind::New), FLOW_REPLY));
+            assert_eq!((event.flow_id, event.service_id), (again[0].flow_id, ServiceId(0)));
+        }
+
+        // Now the other side begins: what was the answer is the request.
+        age(kernel, FLOW_IDLE_NS);
+        let turned = cross(kernel, b.ifindex, a.ifindex, &answer);
+        let back = cross(kernel, a.ifindex, b.ifindex, &datagram);
+        for (event, flags) in
+            turned.iter().map(|e| (e, 0)).chain(back.iter().map(|e| (e, FLOW_REPLY)))
+        {
+            assert_ne!(event.flow_id, again[0].flow_id);
+            assert_eq!((event.flow_id, event.flags), (turned[0].flow_id, flags));
+            assert_eq!((event.kind(), event.packets), (Some(FlowEventKind::New), 1));
+        }
+    });
+}
+
+#[test]
+fn one_live_direction_keeps_the_exchange() {
+    with(|pods, kernel| {
+        let [a, b] = &pods.pods;
+        let datagram = frame::udp(a.at(40000), b.at(53), b"x");
+        let answer = frame::udp(b.at(53), a.at(40000), b"x");
+        let [first, _] = cross(kernel, a.ifindex, b.ifindex, &datagram);
+        cross(kernel, b.ifindex, a.ifindex, &answer);
+        for _ in 0..3 {
+            age(kernel, FLOW_IDLE_NS - 10_000_000_000);
+            for event in cross(kernel, b.ifindex, a.ifindex, &answer) {
+                assert_eq!(event.flow_id, first.flow_id);
+            }
+        }
+        for event in cross(kernel, a.ifindex, b.ifindex, &datagram) {
+            assert_eq!((event.kind(), event.packets), (Some(FlowEventKind::Update), 2));
+            assert_eq!(event.flow_id, first.flow_id);
+        }
+    });
+}
+
+#[test]
+fn a_link_that_outlived_its_flow_names_no_other() {
+    with(|pods, kernel| {
+        let [a, b] = &pods.pods;
+        let datagram = frame::udp(a.at(40000), b.at(53), b"x");
+        let [first, _] = cross(kernel, a.ifindex, b.ifindex, &datagram);
+        name_links(kernel);
+        for (key, _) in kernel.flows().unwrap() {
+            kernel.hash::<FlowKey, FlowState>(maps::FLOWS).unwrap().remove(&key).unwrap();
+        }
+        for event in cross(kernel, a.ifindex, b.ifindex, &datagram) {
+            assert_ne!(event.flow_id, first.flow_id);
+            assert_eq!(event.service_id, ServiceId(0));
+        }
+    });
+}
+
+#[test]
+fn an_unanswered_syn_is_over_after_a_while() {
+    with(|pods, kernel| {
+        let [a, b] = &pods.pods;
+        let syn = frame::tcp(a.at(40000), b.at(80), TCP_SYN);
+        let [first, _] = cross(kernel, a.ifindex, b.ifindex, &syn);
+        age(kernel, FLOW_SYN_IDLE_NS - 10_000_000_000);
+        for event in cross(kernel, a.ifindex, b.ifindex, &syn) {
+            assert_eq!((event.kind(), event.packets), (Some(FlowEventKind::Update), 2));
+            assert_eq!(event.flow_id, first.flow_id);
+        }
+        age(kernel, FLOW_SYN_IDLE_NS);
+        let again = cross(kernel, a.ifindex, b.ifindex, &syn);
+        for event in &again {
+            assert_eq!((event.kind(), event.packets), (Some(FlowEventKind::New), 1));
+            assert_ne!(event.flow_id, first.flow_id);
+            assert_eq!(event.flow_id, again[0].flow_id);
         }
     });
 }

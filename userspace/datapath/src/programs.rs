@@ -52,6 +52,9 @@ pub(crate) fn embedded() -> bool {
     !OBJECT.is_empty()
 }
 
+/// How often the verifier is asked. A signal lasts no longer than one call; more of them in a row are something else.
+const VERIFY_ATTEMPTS: u32 = 10;
+
 /// The loaded programs.
 pub(crate) struct Programs {
     pub(crate) ebpf: Ebpf,
@@ -76,16 +79,27 @@ impl Programs {
         Ok(programs)
     }
 
-    /// Hands one program to the verifier.
+    /// Hands one program to the verifier. It gives up with EAGAIN when a signal arrives meanwhile, and is asked again.
     fn verify(&mut self, name: &'static str) -> Result<(), DatapathError> {
-        let loaded = match self.ebpf.program_mut(name) {
-            Some(Program::CgroupSockAddr(program)) => program.load(),
-            Some(Program::CgroupSock(program)) => program.load(),
-            Some(Program::SockOps(program)) => program.load(),
-            Some(Program::SchedClassifier(program)) => program.load(),
-            _ => return Err(DatapathError::NoProgram(name)),
-        };
-        loaded.map_err(|source| failed(name, source))
+        let mut attempts = 1;
+        loop {
+            let loaded = match self.ebpf.program_mut(name) {
+                Some(Program::CgroupSockAddr(program)) => program.load(),
+                Some(Program::CgroupSock(program)) => program.load(),
+                Some(Program::SockOps(program)) => program.load(),
+                Some(Program::SchedClassifier(program)) => program.load(),
+                _ => return Err(DatapathError::NoProgram(name)),
+            };
+            match loaded {
+                Err(ProgramError::LoadError { io_error, .. })
+                    if io_error.kind() == io::ErrorKind::WouldBlock
+                        && attempts < VERIFY_ATTEMPTS =>
+                {
+                    attempts += 1;
+                }
+                loaded => return loaded.map_err(|source| failed(name, source)),
+            }
+        }
     }
 
     /// Every program must use the pinned maps: one with fresh maps of its own would forward on and orphan every
