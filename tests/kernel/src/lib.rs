@@ -7,6 +7,7 @@ mod cgroup;
 pub mod frame;
 mod kernel;
 mod pods;
+pub mod record;
 
 use std::path::PathBuf;
 
