@@ -48,6 +48,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sled", &["beeline-store"]),
     ("tonic", &["beeline-proto", "beeline-feed", "beeline-uplink", "beeline"]),
     ("rtnetlink", &["beeline-netdev"]),
+    // Filters for programs, one request at a time; links, addresses and routes are netdev's.
+    ("netlink-sys", &["beeline-datapath"]),
     ("libcontainer", &["beeline-container"]),
     ("clap", &["beeline", "xtask"]),
     ("axum", &["beeline-apiserver"]),

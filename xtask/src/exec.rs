@@ -19,6 +19,12 @@ pub fn say(line: &str) {
     eprintln!("xtask: {line}");
 }
 
+/// Pass on what another program said, on standard output.
+#[expect(clippy::print_stdout, reason = "what the person who runs the command follows")]
+pub fn pass_on(line: &str) {
+    println!("{line}");
+}
+
 /// Run a command to its end; its output goes to the terminal.
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let shown = show(command);

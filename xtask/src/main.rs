@@ -6,6 +6,7 @@ mod build_ebpf;
 mod ci;
 mod deps;
 mod exec;
+mod kernel_test;
 mod run;
 mod setup;
 mod test;
@@ -57,6 +58,8 @@ enum Command {
     Ci,
     /// Check who imports whom
     Deps,
+    /// Run the dataplane's tests under other kernels, in virtual machines
+    KernelTest(kernel_test::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -74,5 +77,6 @@ fn main() -> anyhow::Result<()> {
         Command::Test { args } => test::run(&args),
         Command::Ci => ci::run(),
         Command::Deps => deps::run(),
+        Command::KernelTest(options) => kernel_test::run(&options),
     }
 }

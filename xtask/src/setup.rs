@@ -27,6 +27,12 @@ const PACKAGES: &[(&str, &str)] = &[
     ("curl", "requests from the node in the README and the tests"),
 ];
 
+/// What other kernels are booted with, for `kernel-test` alone.
+pub const EMULATOR: &[(&str, &str)] = &[
+    ("qemu-system-x86", "the machines that other kernels boot in"),
+    ("xz-utils", "unpacks their modules"),
+];
+
 const BPF_LINKER_VERSION: &str = "0.13.0";
 const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
@@ -37,12 +43,17 @@ fn bpf_linker() -> PathBuf {
 
 /// Install what is missing.
 pub fn run() -> anyhow::Result<()> {
-    install_packages()?;
+    run_with(&[])
+}
+
+/// The same, and packages that only one command needs.
+pub fn run_with(further: &[(&'static str, &'static str)]) -> anyhow::Result<()> {
+    install_packages(&[PACKAGES, further].concat())?;
     install_bpf_linker()
 }
 
-fn install_packages() -> anyhow::Result<()> {
-    let missing = missing_packages()?;
+fn install_packages(wanted: &[(&'static str, &'static str)]) -> anyhow::Result<()> {
+    let missing = missing_packages(wanted)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -62,14 +73,14 @@ fn install_packages() -> anyhow::Result<()> {
     exec::run(apt().args(["install", "-y", "--no-install-recommends"]).args(&missing))
 }
 
-fn missing_packages() -> anyhow::Result<Vec<&'static str>> {
+fn missing_packages(wanted: &[(&'static str, &'static str)]) -> anyhow::Result<Vec<&'static str>> {
     let status = Command::new("dpkg-query")
         .args(["-W", "-f", "${Package} ${db:Status-Status}\n"])
-        .args(PACKAGES.iter().map(|(name, _)| name))
+        .args(wanted.iter().map(|(name, _)| name))
         .output();
     let Ok(output) = status else {
         let lines: Vec<_> =
-            PACKAGES.iter().map(|(name, purpose)| format!("  {name}: {purpose}")).collect();
+            wanted.iter().map(|(name, purpose)| format!("  {name}: {purpose}")).collect();
         bail!(
             "this is not a Debian or Ubuntu machine (no dpkg-query); install what these packages hold:\n{}",
             lines.join("\n")
@@ -77,7 +88,7 @@ fn missing_packages() -> anyhow::Result<Vec<&'static str>> {
     };
     let installed = String::from_utf8_lossy(&output.stdout).into_owned();
     let has = |name: &str| installed.lines().any(|line| line == format!("{name} installed"));
-    Ok(PACKAGES.iter().map(|(name, _)| *name).filter(|name| !has(name)).collect())
+    Ok(wanted.iter().map(|(name, _)| *name).filter(|name| !has(name)).collect())
 }
 
 fn install_bpf_linker() -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
-use aya::programs::TcAttachType;
+use aya::programs::{SchedClassifier, TcAttachType, tc};
 use beeline_abi::{Be32, Endpoint, EndpointId, Identity};
 use beeline_test_support::Net;
 
@@ -50,11 +50,14 @@ impl Pods {
         Ok(())
     }
 
-    /// Attaches both packet programs to both links.
+    /// Attaches both packet programs to both links: through tcx, or clsact where the kernel has no tcx.
     pub fn attach(&self, kernel: &mut Kernel) -> Result<()> {
         beeline_sys::netns::inside(&self.host.path(), || {
             Ok((|| {
                 for pod in &self.pods {
+                    if SchedClassifier::query_tcx("lo", TcAttachType::Ingress).is_err() {
+                        tc::qdisc_add_clsact(&pod.link)?;
+                    }
                     kernel.classifier("from_pod")?.attach(&pod.link, TcAttachType::Ingress)?;
                     kernel.classifier("to_pod")?.attach(&pod.link, TcAttachType::Egress)?;
                 }

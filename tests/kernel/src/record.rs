@@ -1,7 +1,7 @@
 //! How many instructions the verifier walked, per program and kernel: the record in `ebpf/verified.txt`.
 //!
 //! In: the file's text, and what one kernel measured. Out: what grew without an explanation, or the text with that kernel's
-//! column written anew. Comments and the order of columns stay. Never loads anything.
+//! column written anew. Comments stay. Never loads anything.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,6 +38,10 @@ fn name_of(release: &str) -> Option<String> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     let (major, minor) = (numbers.next()?, numbers.next()?);
     (!major.is_empty() && !minor.is_empty()).then(|| format!("{major}.{minor}"))
+}
+
+fn numbers(kernel: &str) -> Vec<u32> {
+    kernel.split('.').filter_map(|number| number.parse().ok()).collect()
 }
 
 impl Record {
@@ -100,6 +104,7 @@ impl Record {
     pub fn set(&mut self, kernel: &str, measured: &BTreeMap<String, u32>) {
         if !self.knows(kernel) {
             self.kernels.push(kernel.to_owned());
+            self.kernels.sort_by_key(|kernel| numbers(kernel));
         }
         for row in self.rows.values_mut() {
             row.remove(kernel);
@@ -176,8 +181,8 @@ mod tests {
         assert_eq!(
             record.to_string(),
             "# why\n\
-             program              6.1      6.18      6.12\n\
-             edge                   -         7         8\n\
+             program              6.1      6.12      6.18\n\
+             edge                   -         8         7\n\
              from_pod           20000         -         -\n"
         );
         assert!(record.knows("6.12") && !record.knows("5.15"));

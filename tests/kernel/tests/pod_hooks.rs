@@ -425,8 +425,9 @@ fn a_packet_of_a_known_flow_costs_less_than_a_microsecond_or_two() {
             kernel.send(program, ifindex, &bytes).unwrap();
             let nanoseconds = kernel.cost(program, ifindex, &bytes, 200_000).unwrap();
             eprintln!("{program}: {nanoseconds} ns per packet");
-            // A shared test machine may be slow; what must never pass is a change of magnitude.
-            assert!(nanoseconds < 2_000, "{program}: {nanoseconds} ns");
+            // A shared test machine may be slow; what must never pass is a change of magnitude. An emulated one says nothing.
+            let limit = if std::env::var_os("BEELINE_EMULATED").is_some() { 50_000 } else { 2_000 };
+            assert!(nanoseconds < limit, "{program}: {nanoseconds} ns");
         }
     });
 }
