@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::process::{self, Unshare};
 use crate::{Attempt, Result, SysError};
 
 /// The path through which a process's network namespace can be opened.
@@ -30,14 +31,28 @@ pub fn enter(path: &Path) -> Result<()> {
 /// Runs `work` on a fresh thread inside the network namespace at `path` and waits for it.
 /// Sockets that `work` opens and returns stay in that namespace.
 pub fn inside<T: Send>(path: &Path, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let what = || format!("work inside network namespace {}", path.display());
+    on_a_thread(|| enter(path), work, what)
+}
+
+/// The same, inside a new namespace that ends with the work.
+pub fn inside_new<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let leave = || process::unshare(Unshare::NET);
+    on_a_thread(leave, work, || "work inside a new network namespace".to_owned())
+}
+
+fn on_a_thread<T: Send>(
+    go_there: impl FnOnce() -> Result<()> + Send,
+    work: impl FnOnce() -> Result<T> + Send,
+    what: impl Fn() -> String,
+) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            enter(path)?;
+            go_there()?;
             work()
         });
         thread.join().unwrap_or_else(|_| {
-            let what = format!("work inside network namespace {}", path.display());
-            Err(SysError::new(what, io::Error::other("the worker thread panicked")))
+            Err(SysError::new(what(), io::Error::other("the worker thread panicked")))
         })
     })
 }
@@ -125,11 +140,11 @@ mod tests {
             return;
         }
         let mine = cookie_of_self().unwrap();
-        let other = std::thread::spawn(|| {
-            crate::process::unshare(crate::process::Unshare::NET)?;
+        let other = inside_new(|| {
             loopback_up()?;
             cookie_of_self()
         });
-        assert_ne!(other.join().unwrap().unwrap(), mine);
+        assert_ne!(other.unwrap(), mine);
+        assert_eq!(cookie_of_self().unwrap(), mine);
     }
 }
