@@ -1,6 +1,6 @@
 //! Records of translated connections, and what joins a socket with its packets.
 
-use crate::{BackendId, Be16, Be32, FlowId, Identity, ServiceId};
+use crate::{Addr, BackendId, Be16, FlowId, Identity, ServiceId};
 
 /// Value of `CONNECTIONS`, under a socket cookie (u64): one translated TCP or connected UDP socket.
 /// The kernel alone writes and deletes; user space reads.
@@ -12,15 +12,15 @@ pub struct Connection {
     /// When, on the monotonic clock.
     pub opened_ns: u64,
     /// What the caller dialled.
-    pub frontend_addr: Be32,
+    pub frontend_addr: Addr,
     /// Where it really went.
-    pub backend_addr: Be32,
+    pub backend_addr: Addr,
     /// What the caller dialled.
     pub frontend_port: Be16,
     /// Where it really went.
     pub backend_port: Be16,
     /// Who called: the address its network namespace owns (the port is not known yet when a socket connects).
-    pub source_addr: Be32,
+    pub source_addr: Addr,
     /// Who called.
     pub source_identity: Identity,
     /// The backend chosen.
@@ -30,10 +30,10 @@ pub struct Connection {
     /// Protocol number.
     pub proto: u8,
     /// Zero.
-    pub pad: [u8; 3],
+    pub pad: [u8; 7],
 }
-layout!(Connection, size 48, flow_id @ 0, opened_ns @ 8, frontend_addr @ 16, backend_addr @ 20, frontend_port @ 24,
-    backend_port @ 26, source_addr @ 28, source_identity @ 32, backend_id @ 36, service_id @ 40, proto @ 44, pad @ 45);
+layout!(Connection, size 88, flow_id @ 0, opened_ns @ 8, frontend_addr @ 16, backend_addr @ 32, frontend_port @ 48,
+    backend_port @ 50, source_addr @ 52, source_identity @ 68, backend_id @ 72, service_id @ 76, proto @ 80, pad @ 81);
 
 /// Key of `UDP_REVERSE`: who a datagram of an unconnected socket really came from.
 #[repr(C)]
@@ -42,13 +42,13 @@ pub struct UdpReverseKey {
     /// The socket.
     pub cookie: u64,
     /// Backend address.
-    pub addr: Be32,
+    pub addr: Addr,
     /// Backend port.
     pub port: Be16,
     /// Zero.
-    pub pad: u16,
+    pub pad: [u8; 6],
 }
-layout!(UdpReverseKey, size 16, cookie @ 0, addr @ 8, port @ 12, pad @ 14);
+layout!(UdpReverseKey, size 32, cookie @ 0, addr @ 8, port @ 24, pad @ 26);
 
 /// Value of `UDP_REVERSE`: what the socket believes it talks to.
 #[repr(C)]
@@ -57,7 +57,7 @@ pub struct UdpReverse {
     /// The exchange's number everywhere.
     pub flow_id: FlowId,
     /// Frontend address.
-    pub addr: Be32,
+    pub addr: Addr,
     /// Frontend port.
     pub port: Be16,
     /// Zero.
@@ -66,18 +66,22 @@ pub struct UdpReverse {
     pub service_id: ServiceId,
     /// The backend chosen.
     pub backend_id: BackendId,
+    /// Zero.
+    pub pad2: u32,
 }
-layout!(UdpReverse, size 24, flow_id @ 0, addr @ 8, port @ 12, pad @ 14, service_id @ 16, backend_id @ 20);
+layout!(UdpReverse, size 40, flow_id @ 0, addr @ 8, port @ 24, pad @ 26, service_id @ 28, backend_id @ 32, pad2 @ 36);
 
 /// A 5-tuple as it lies in a packet. Key of `FLOW_LINKS`, always in the direction of the first packet.
-/// ICMP has no ports: the source port is zero, the destination port is `type << 8 | code`.
+/// ICMP has no ports. An echo request carries its identifier as source port and zero as destination port, its reply the
+/// opposite: so the two are each other's [`Tuple::reversed`], and the identifier is the caller's to translate, like a port.
+/// For every other message the source port is zero and the destination port is `type << 8 | code`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tuple {
     /// Source address.
-    pub source_addr: Be32,
+    pub source_addr: Addr,
     /// Destination address.
-    pub dest_addr: Be32,
+    pub dest_addr: Addr,
     /// Source port.
     pub source_port: Be16,
     /// Destination port.
@@ -87,7 +91,7 @@ pub struct Tuple {
     /// Zero.
     pub pad: [u8; 3],
 }
-layout!(Tuple, size 16, source_addr @ 0, dest_addr @ 4, source_port @ 8, dest_port @ 10, proto @ 12, pad @ 13);
+layout!(Tuple, size 40, source_addr @ 0, dest_addr @ 16, source_port @ 32, dest_port @ 34, proto @ 36, pad @ 37);
 
 impl Tuple {
     /// The same flow seen from the other side.
@@ -111,7 +115,7 @@ pub struct FlowLink {
     /// The connection's number everywhere.
     pub flow_id: FlowId,
     /// What the caller dialled; zero when nothing was translated.
-    pub frontend_addr: Be32,
+    pub frontend_addr: Addr,
     /// What the caller dialled; zero when nothing was translated.
     pub frontend_port: Be16,
     /// Zero.
@@ -120,5 +124,8 @@ pub struct FlowLink {
     pub service_id: ServiceId,
     /// Zero when nothing was translated.
     pub backend_id: BackendId,
+    /// Zero.
+    pub pad2: u32,
 }
-layout!(FlowLink, size 24, flow_id @ 0, frontend_addr @ 8, frontend_port @ 12, pad @ 14, service_id @ 16, backend_id @ 20);
+layout!(FlowLink, size 40, flow_id @ 0, frontend_addr @ 8, frontend_port @ 24, pad @ 26, service_id @ 28, backend_id @ 32,
+    pad2 @ 36);

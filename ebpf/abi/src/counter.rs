@@ -42,10 +42,30 @@ counters! {
     8 EndpointGone "endpoint_gone",
     /// Later fragments, which carry no ports: forwarded, counted under no flow.
     9 Fragments "fragments",
-    /// Packets neither IPv4 nor dropped (ARP, IPv6): passed to the stack.
+    /// Packets neither IP nor dropped (ARP): passed to the stack.
     10 OtherProtocols "other_protocols",
     /// Frontends that had to be read twice, because their list was swapped in between.
     11 SlotRetries "slot_retries",
+    /// Connections from outside translated from a frontend to a backend.
+    12 TranslatedOutside "translated_outside",
+    /// Connections refused with RST or ICMP.
+    13 RefusedOutside "refused_outside",
+    /// Connections that took this node's address.
+    14 Masqueraded "masqueraded",
+    /// Source ports that were taken already.
+    15 SnatCollisions "snat_collisions",
+    /// Packets sent on without the stack.
+    16 ForwardedDirectly "forwarded_directly",
+    /// ICMP errors about translated connections.
+    17 IcmpErrors "icmp_errors",
+    /// Datagrams in pieces whose ports were found.
+    18 FragmentsJoined "fragments_joined",
+    /// Clients that came back to their backend.
+    19 AffinityHits "affinity_hits",
+    /// Packets whose next hop was unknown; given to the stack, which asks.
+    20 NextHopUnknown "next_hop_unknown",
+    /// Tracking entries whose reverse entry had gone: the connection began anew.
+    21 TrackRepaired "track_repaired",
 }
 
 /// Value of `DROPS`, under a [`crate::DropReason`] as index.

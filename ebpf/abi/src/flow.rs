@@ -1,7 +1,7 @@
 //! Flows as packets show them, and the events that tell user space.
 
 use crate::{
-    BackendId, Be16, Be32, DropReason, EndpointId, FlowId, Identity, Proto, RuleId, ServiceId,
+    Addr, BackendId, Be16, DropReason, EndpointId, FlowId, Identity, Proto, RuleId, ServiceId,
     Tuple, Verdict,
 };
 
@@ -35,6 +35,12 @@ pub enum Hook {
     Connect = 3,
     /// An unconnected socket sent a datagram.
     Sendmsg = 4,
+    /// A packet arrived at an uplink.
+    FromOutside = 5,
+    /// A packet is about to leave by an uplink.
+    ToOutside = 6,
+    /// A packet arrived at an uplink's driver.
+    Edge = 7,
 }
 
 impl Hook {
@@ -45,6 +51,9 @@ impl Hook {
             2 => Some(Hook::ToPod),
             3 => Some(Hook::Connect),
             4 => Some(Hook::Sendmsg),
+            5 => Some(Hook::FromOutside),
+            6 => Some(Hook::ToOutside),
+            7 => Some(Hook::Edge),
             _ => None,
         }
     }
@@ -56,6 +65,9 @@ impl Hook {
             Hook::ToPod => "to_pod",
             Hook::Connect => "connect",
             Hook::Sendmsg => "sendmsg",
+            Hook::FromOutside => "from_outside",
+            Hook::ToOutside => "to_outside",
+            Hook::Edge => "edge",
         }
     }
 }
@@ -73,7 +85,7 @@ pub struct FlowKey {
     /// Zero.
     pub pad: [u8; 3],
 }
-layout!(FlowKey, size 24, tuple @ 0, ifindex @ 16, hook @ 20, pad @ 21);
+layout!(FlowKey, size 48, tuple @ 0, ifindex @ 40, hook @ 44, pad @ 45);
 
 /// Value of `FLOWS`. The kernel alone writes; counts are totals since `first_ns`.
 #[repr(C)]
@@ -98,7 +110,7 @@ pub struct FlowState {
     /// The rule behind the verdict.
     pub rule_id: RuleId,
     /// Frontend that was dialled; zero when nothing was translated.
-    pub frontend_addr: Be32,
+    pub frontend_addr: Addr,
     /// Frontend that was dialled; zero when nothing was translated.
     pub frontend_port: Be16,
     /// `FLOW_*` flags.
@@ -114,11 +126,11 @@ pub struct FlowState {
     /// One once an `End` was reported, else zero.
     pub ended: u8,
     /// Zero.
-    pub pad: u8,
+    pub pad: [u8; 5],
 }
-layout!(FlowState, size 80, flow_id @ 0, bytes @ 8, packets @ 16, first_ns @ 24, last_ns @ 32, reported_ns @ 40,
-    source_identity @ 48, dest_identity @ 52, rule_id @ 56, frontend_addr @ 60, frontend_port @ 64, flags @ 66,
-    service_id @ 68, backend_id @ 72, tcp_flags @ 76, verdict @ 77, ended @ 78, pad @ 79);
+layout!(FlowState, size 96, flow_id @ 0, bytes @ 8, packets @ 16, first_ns @ 24, last_ns @ 32, reported_ns @ 40,
+    source_identity @ 48, dest_identity @ 52, rule_id @ 56, frontend_addr @ 60, frontend_port @ 76, flags @ 78,
+    service_id @ 80, backend_id @ 84, tcp_flags @ 88, verdict @ 89, ended @ 90, pad @ 91);
 
 /// What an event tells.
 #[repr(u8)]
@@ -180,7 +192,7 @@ pub struct FlowEvent {
     /// Zero when nothing was translated.
     pub backend_id: BackendId,
     /// What was dialled; zero when nothing was translated.
-    pub frontend_addr: Be32,
+    pub frontend_addr: Addr,
     /// What was dialled; zero when nothing was translated.
     pub frontend_port: Be16,
     /// `FLOW_*` flags.
@@ -196,12 +208,12 @@ pub struct FlowEvent {
     /// A [`Verdict`].
     pub verdict: u8,
     /// Zero.
-    pub pad: [u8; 6],
+    pub pad: [u8; 2],
 }
-layout!(FlowEvent, size 112, time_ns @ 0, first_ns @ 8, flow_id @ 16, bytes @ 24, packets @ 32, cookie @ 40, tuple @ 48,
-    source_identity @ 64, dest_identity @ 68, rule_id @ 72, endpoint_id @ 76, ifindex @ 80, service_id @ 84,
-    backend_id @ 88, frontend_addr @ 92, frontend_port @ 96, flags @ 98, drop_reason @ 100, tcp_flags @ 102, kind @ 103,
-    hook @ 104, verdict @ 105, pad @ 106);
+layout!(FlowEvent, size 144, time_ns @ 0, first_ns @ 8, flow_id @ 16, bytes @ 24, packets @ 32, cookie @ 40, tuple @ 48,
+    source_identity @ 88, dest_identity @ 92, rule_id @ 96, endpoint_id @ 100, ifindex @ 104, service_id @ 108,
+    backend_id @ 112, frontend_addr @ 116, frontend_port @ 132, flags @ 134, drop_reason @ 136, tcp_flags @ 138, kind @ 139,
+    hook @ 140, verdict @ 141, pad @ 142);
 
 impl FlowEvent {
     /// Reads a record from the ring; `None` when the length is not this layout's.
@@ -262,33 +274,37 @@ mod decode {
             packets: u64_at(b, 32),
             cookie: u64_at(b, 40),
             tuple: tuple(b, 48),
-            source_identity: Identity(u32_at(b, 64)),
-            dest_identity: Identity(u32_at(b, 68)),
-            rule_id: RuleId(u32_at(b, 72)),
-            endpoint_id: EndpointId(u32_at(b, 76)),
-            ifindex: u32_at(b, 80),
-            service_id: ServiceId(u32_at(b, 84)),
-            backend_id: BackendId(u32_at(b, 88)),
-            frontend_addr: Be32::from_raw(u32_at(b, 92)),
-            frontend_port: Be16::from_raw(u16_at(b, 96)),
-            flags: u16_at(b, 98),
-            drop_reason: u16_at(b, 100),
-            tcp_flags: b[102],
-            kind: b[103],
-            hook: b[104],
-            verdict: b[105],
-            pad: take(b, 106),
+            source_identity: Identity(u32_at(b, 88)),
+            dest_identity: Identity(u32_at(b, 92)),
+            rule_id: RuleId(u32_at(b, 96)),
+            endpoint_id: EndpointId(u32_at(b, 100)),
+            ifindex: u32_at(b, 104),
+            service_id: ServiceId(u32_at(b, 108)),
+            backend_id: BackendId(u32_at(b, 112)),
+            frontend_addr: addr(b, 116),
+            frontend_port: Be16::from_raw(u16_at(b, 132)),
+            flags: u16_at(b, 134),
+            drop_reason: u16_at(b, 136),
+            tcp_flags: b[138],
+            kind: b[139],
+            hook: b[140],
+            verdict: b[141],
+            pad: take(b, 142),
         }
+    }
+
+    fn addr(b: &[u8], at: usize) -> Addr {
+        Addr::from_words(core::array::from_fn(|word| u32_at(b, at + 4 * word)))
     }
 
     fn tuple(b: &[u8], at: usize) -> Tuple {
         Tuple {
-            source_addr: Be32::from_raw(u32_at(b, at)),
-            dest_addr: Be32::from_raw(u32_at(b, at + 4)),
-            source_port: Be16::from_raw(u16_at(b, at + 8)),
-            dest_port: Be16::from_raw(u16_at(b, at + 10)),
-            proto: b[at + 12],
-            pad: take(b, at + 13),
+            source_addr: addr(b, at),
+            dest_addr: addr(b, at + 16),
+            source_port: Be16::from_raw(u16_at(b, at + 32)),
+            dest_port: Be16::from_raw(u16_at(b, at + 34)),
+            proto: b[at + 36],
+            pad: take(b, at + 37),
         }
     }
 }

@@ -25,6 +25,10 @@ number!(
     BackendId(u32)
 );
 number!(
+    /// One version of a backend list, never used for another; zero for the empty one.
+    ListId(u32)
+);
+number!(
     /// A local pod sandbox; never zero.
     EndpointId(u32)
 );
@@ -86,6 +90,8 @@ pub enum Proto {
     Tcp = 6,
     /// UDP.
     Udp = 17,
+    /// ICMP for IPv6.
+    Icmp6 = 58,
     /// SCTP.
     Sctp = 132,
 }
@@ -98,6 +104,7 @@ impl Proto {
             1 => Some(Proto::Icmp),
             6 => Some(Proto::Tcp),
             17 => Some(Proto::Udp),
+            58 => Some(Proto::Icmp6),
             132 => Some(Proto::Sctp),
             _ => None,
         }
@@ -109,6 +116,7 @@ impl Proto {
             Proto::Icmp => "ICMP",
             Proto::Tcp => "TCP",
             Proto::Udp => "UDP",
+            Proto::Icmp6 => "ICMPv6",
             Proto::Sctp => "SCTP",
         }
     }

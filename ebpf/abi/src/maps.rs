@@ -3,19 +3,33 @@
 
 /// Hash: [`crate::FrontendKey`] to [`crate::Frontend`]. User space writes.
 pub const SERVICES: &str = "SERVICES";
-/// Hash: [`crate::SlotKey`] to [`crate::BackendId`]. User space writes.
+/// Array, mapped into user space: [`crate::Slot`]. User space writes.
 pub const BACKEND_SLOTS: &str = "BACKEND_SLOTS";
-/// Hash: [`crate::BackendId`] to [`crate::Backend`]. User space writes.
+/// Array, mapped into user space: [`crate::BackendId`] to [`crate::Backend`]. User space writes.
 pub const BACKENDS: &str = "BACKENDS";
-/// Per-CPU hash: [`crate::BackendId`] to [`crate::BackendCounters`]. User space creates and deletes, the kernel counts.
+/// Array, mapped into user space: [`crate::BackendId`] to [`crate::BackendCounters`]. The kernel counts.
 pub const BACKEND_COUNTERS: &str = "BACKEND_COUNTS";
+/// LRU hash: [`crate::AffinityKey`] to [`crate::Affinity`]. The kernel writes.
+pub const AFFINITY: &str = "AFFINITY";
+/// Hash: [`crate::AffinityOkKey`] to `u32`. User space writes.
+pub const AFFINITY_OK: &str = "AFFINITY_OK";
+/// Prefix trie: [`crate::SourceRangeKey`] to `u32`. User space writes.
+pub const SOURCE_RANGES: &str = "SOURCE_RANGES";
+/// Prefix trie: [`crate::RangeKey`] to `RANGE_*` flags. User space writes.
+pub const CLUSTER_RANGES: &str = "CLUSTER_RANGES";
+/// Hash: [`crate::Addr`] of this node to `NODE_ADDRESS_*` flags. User space writes.
+pub const NODE_ADDRESSES: &str = "NODE_ADDRESSES";
+/// Hash: [`crate::Tuple`] to [`crate::Track`]. The kernel writes, user space removes what is over.
+pub const CONNTRACK: &str = "CONNTRACK";
+/// LRU hash: [`crate::FragmentKey`] to [`crate::FragmentPorts`]. The kernel writes.
+pub const FRAGMENTS: &str = "FRAGMENTS";
 /// Hash: socket cookie (u64) to [`crate::Connection`]. The kernel writes.
 pub const CONNECTIONS: &str = "CONNECTIONS";
 /// LRU hash: [`crate::UdpReverseKey`] to [`crate::UdpReverse`]. The kernel writes.
 pub const UDP_REVERSE: &str = "UDP_REVERSE";
 /// LRU hash: [`crate::Tuple`] to [`crate::FlowLink`]. The kernel writes.
 pub const FLOW_LINKS: &str = "FLOW_LINKS";
-/// Hash: [`crate::Be32`] to [`crate::Endpoint`]. User space writes.
+/// Hash: [`crate::Addr`] to [`crate::Endpoint`]. User space writes.
 pub const ENDPOINTS: &str = "ENDPOINTS";
 /// Hash: network namespace cookie (u64) to [`crate::NetnsOwner`]. User space writes.
 pub const NETNS: &str = "NETNS";
@@ -36,6 +50,13 @@ pub const PINNED: &[&str] = &[
     BACKEND_SLOTS,
     BACKENDS,
     BACKEND_COUNTERS,
+    AFFINITY,
+    AFFINITY_OK,
+    SOURCE_RANGES,
+    CLUSTER_RANGES,
+    NODE_ADDRESSES,
+    CONNTRACK,
+    FRAGMENTS,
     CONNECTIONS,
     UDP_REVERSE,
     FLOW_LINKS,

@@ -86,4 +86,23 @@ drop_reasons! {
     6 BackendMissing "backend_missing",
     /// The link-layer addresses could not be written.
     7 RewriteFailed "rewrite_failed",
+    /// Connection tracking is full: a new connection cannot be remembered, so it is not begun.
+    8 ConntrackFull "conntrack_full",
+    /// Every source port tried is taken.
+    9 SnatExhausted "snat_exhausted",
+    /// The Service admits other source addresses only.
+    10 SourceRange "source_range",
+    /// The Service serves outsiders only from nodes with a backend, and this one has none.
+    11 NoLocalBackend "no_local_backend",
+    /// A piece of a datagram whose first piece was not seen.
+    12 FragmentUnknown "fragment_unknown",
+    /// The routing table has no way to the backend.
+    13 NoRoute "no_route",
+    /// The packet has travelled too far.
+    14 HopLimit "hop_limit",
+    /// A chain of extension headers too long to look through.
+    15 UnknownHeader "unknown_header",
+    /// It cannot be rewritten as asked: new ports for SCTP (its checksum covers the whole packet) or for what has no ports,
+    /// or an address of the other family.
+    16 Untranslatable "untranslatable",
 }

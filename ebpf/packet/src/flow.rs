@@ -121,7 +121,7 @@ pub fn begin(sample: &Sample, chosen: &Chosen, decision: &Decision) -> FlowState
         tcp_flags: sample.tcp_flags,
         verdict: decision.verdict as u8,
         ended: 0,
-        pad: 0,
+        pad: [0; 5],
     }
 }
 
@@ -195,6 +195,6 @@ pub fn event(key: &FlowKey, state: &FlowState, kind: FlowEventKind, now_ns: u64)
         kind: kind as u8,
         hook: key.hook,
         verdict: state.verdict,
-        pad: [0; 6],
+        pad: [0; 2],
     }
 }

@@ -11,12 +11,20 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod balance;
+pub mod checksum;
+pub mod dsr;
 pub mod flow;
 mod frame;
+pub mod icmp;
 pub mod link;
+pub mod nat;
 pub mod parse;
+pub mod refuse;
+pub mod snat;
+pub mod track;
 
-pub use frame::Frame;
+pub use checksum::{ChecksumChange, Diff};
+pub use frame::{Frame, FrameMut};
 
 #[cfg(test)]
 mod tests;

@@ -9,15 +9,15 @@
 
 use beeline_abi::{FlowId, FlowLink};
 
-/// What the maps say about a packet.
+/// What the maps say about a packet: references, because a program's stack has no room for three.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Known {
+pub struct Known<'a> {
     /// The record of the very socket that sent the packet.
-    pub own: Option<FlowLink>,
+    pub own: Option<&'a FlowLink>,
     /// Written for this tuple.
-    pub forward: Option<FlowLink>,
+    pub forward: Option<&'a FlowLink>,
     /// Written for the opposite tuple.
-    pub backward: Option<FlowLink>,
+    pub backward: Option<&'a FlowLink>,
 }
 
 /// The decision.
@@ -34,16 +34,16 @@ pub struct Chosen {
 /// Decides. `opens_here`: the packet opens a connection, or may for all that is known, and no other hook of this node has seen it;
 /// `fresh`: an unused number.
 #[inline(always)]
-pub fn choose(opens_here: bool, known: &Known, fresh: FlowId) -> Chosen {
+pub fn choose(opens_here: bool, known: &Known<'_>, fresh: FlowId) -> Chosen {
     if let Some(link) = known.own {
-        return Chosen { link, reply: false, write: known.forward != Some(link) };
+        return Chosen { link: *link, reply: false, write: known.forward != Some(link) };
     }
     if !opens_here {
         if let Some(link) = known.forward {
-            return Chosen { link, reply: false, write: false };
+            return Chosen { link: *link, reply: false, write: false };
         }
         if let Some(link) = known.backward {
-            return Chosen { link, reply: true, write: false };
+            return Chosen { link: *link, reply: true, write: false };
         }
     }
     Chosen { link: FlowLink { flow_id: fresh, ..FlowLink::default() }, reply: false, write: true }

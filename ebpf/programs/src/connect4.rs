@@ -6,7 +6,8 @@ use aya_ebpf::programs::SockAddrContext;
 use aya_log_ebpf::warn;
 use beeline_abi::{Connection, DropReason, FlowId, FrontendKey, Hook};
 
-use crate::service::{self, Choice, Target};
+use crate::call::{self, Choice};
+use crate::service::Target;
 use crate::socket::{self, Caller, Form};
 use crate::{connection, events};
 
@@ -27,15 +28,16 @@ pub fn connect(ctx: &SockAddrContext, form: Form) -> i32 {
     let Some(dialled) = socket::dialled(ctx, form) else {
         return socket::ALLOW;
     };
-    match service::choose(&dialled, caller.cookie, Choice::of(&dialled)) {
+    match call::choose(&dialled, &caller, Choice::of(&dialled)) {
         Ok(None) => socket::ALLOW,
         Ok(Some(target)) => translate(ctx, form, &caller, &dialled, &target),
-        Err((reason, service_id)) => {
+        Err(refusal) => {
+            let (reason, service_id) = (refusal.reason, refusal.service_id);
             if matches!(reason, DropReason::BackendMissing) {
                 warn!(ctx, "service {} names a backend that is not in the maps", service_id.0);
             }
-            service::tell_refused(Hook::Connect, &caller, &dialled, reason, service_id);
-            socket::refuse()
+            call::tell_refused(Hook::Connect, &caller, &dialled, reason, service_id);
+            socket::refuse(reason)
         }
     }
 }
@@ -53,7 +55,7 @@ fn translate(
     let now_ns = unsafe { bpf_ktime_get_ns() };
     connection::open(caller.cookie, &record(caller, dialled, target, flow_id, now_ns));
     socket::rewrite(ctx, form, target.backend.addr, target.backend.port);
-    service::tell_translated(Hook::Connect, caller, dialled, target, flow_id, now_ns);
+    call::tell_translated(Hook::Connect, caller, dialled, target, flow_id, now_ns);
     socket::ALLOW
 }
 
@@ -72,11 +74,11 @@ fn record(
         backend_addr: target.backend.addr,
         frontend_port: dialled.port,
         backend_port: target.backend.port,
-        source_addr: caller.owner.addr,
+        source_addr: caller.owner.addr_like(dialled.addr),
         source_identity: caller.owner.identity,
         backend_id: target.backend_id,
         service_id: target.service_id,
         proto: dialled.proto,
-        pad: [0; 3],
+        pad: [0; 7],
     }
 }

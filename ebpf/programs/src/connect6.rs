@@ -1,5 +1,4 @@
-//! cgroup/connect6: a dual-stack socket connects to `::ffff:a.b.c.d`. The kernel speaks IPv4 from here on; so does connect4's code.
-//! Real IPv6 passes.
+//! cgroup/connect6: an IPv6 socket connects. What it dials as `::ffff:a.b.c.d` is an IPv4 frontend to the kernel and to us.
 
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
@@ -10,5 +9,5 @@ use crate::socket::Form;
 /// Entry point.
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(ctx: SockAddrContext) -> i32 {
-    connect(&ctx, Form::Mapped)
+    connect(&ctx, Form::Six)
 }

@@ -2,8 +2,8 @@
 
 use aya_ebpf::bindings::BPF_ANY;
 use beeline_abi::{
-    BackendCounters, BackendId, Be16, Be32, Connection, Counter, FlowLink, Proto, UdpReverse,
-    UdpReverseKey,
+    Addr, BackendCounters, BackendId, Be16, Connection, Counter, FlowLink, Proto, Tuple,
+    UdpReverse, UdpReverseKey,
 };
 
 use crate::count;
@@ -47,14 +47,14 @@ pub fn of(cookie: u64) -> Option<&'static Connection> {
 
 /// The exchange of an unconnected socket with one backend.
 #[inline(always)]
-pub fn exchange(cookie: u64, addr: Be32, port: Be16) -> Option<UdpReverse> {
-    // SAFETY: preallocated: a value may be reused while it is copied, which at worst shows one datagram's source wrongly.
-    unsafe { UDP_REVERSE.get(UdpReverseKey { cookie, addr, port, pad: 0 }) }.copied()
+pub fn exchange(cookie: u64, addr: Addr, port: Be16) -> Option<&'static UdpReverse> {
+    // SAFETY: preallocated: a value may be reused while it is read, which at worst shows one datagram's source wrongly.
+    unsafe { UDP_REVERSE.get(UdpReverseKey { cookie, addr, port, pad: [0; 6] }) }
 }
 
 /// What a socket believes to talk to, when its packets go to or come from `addr` and `port`.
 #[inline(always)]
-pub fn frontend_of(cookie: u64, addr: Be32, port: Be16) -> Option<(Be32, Be16)> {
+pub fn frontend_of(cookie: u64, addr: Addr, port: Be16) -> Option<(Addr, Be16)> {
     if let Some(connection) = of(cookie)
         && connection.backend_addr == addr
         && connection.backend_port == port
@@ -64,29 +64,35 @@ pub fn frontend_of(cookie: u64, addr: Be32, port: Be16) -> Option<(Be32, Be16)> 
     exchange(cookie, addr, port).map(|exchange| (exchange.addr, exchange.port))
 }
 
-/// What other hooks need to know of the socket's traffic with `addr` and `port`.
+/// What other hooks need to know of the packets that a socket sends under `tuple`, written to `into`; `false` when it knows nothing.
 #[inline(always)]
-pub fn link_of(cookie: u64, proto: u8, addr: Be32, port: Be16) -> Option<FlowLink> {
+pub fn link_of(cookie: u64, tuple: &Tuple, into: &mut FlowLink) -> bool {
     if cookie == 0 {
-        return None;
+        return false;
     }
     if let Some(connection) = of(cookie)
-        && connection.backend_addr == addr
-        && connection.backend_port == port
+        && connection.backend_addr == tuple.dest_addr
+        && connection.backend_port == tuple.dest_port
     {
-        return Some(link(connection));
+        *into = link(connection);
+        return true;
     }
-    if proto != Proto::Udp as u8 {
-        return None;
+    if tuple.proto != Proto::Udp as u8 {
+        return false;
     }
-    exchange(cookie, addr, port).map(|exchange| FlowLink {
+    let Some(exchange) = exchange(cookie, tuple.dest_addr, tuple.dest_port) else {
+        return false;
+    };
+    *into = FlowLink {
         flow_id: exchange.flow_id,
         frontend_addr: exchange.addr,
         frontend_port: exchange.port,
         pad: 0,
         service_id: exchange.service_id,
         backend_id: exchange.backend_id,
-    })
+        pad2: 0,
+    };
+    true
 }
 
 /// A record as the other hooks see it.
@@ -99,11 +105,12 @@ pub fn link(connection: &Connection) -> FlowLink {
         pad: 0,
         service_id: connection.service_id,
         backend_id: connection.backend_id,
+        pad2: 0,
     }
 }
 
-/// This CPU's counters of a backend; `None` once user space removed it.
+/// The counters of a backend.
 #[inline(always)]
 pub fn counters(backend_id: BackendId) -> Option<*mut BackendCounters> {
-    BACKEND_COUNTERS.get_ptr_mut(backend_id)
+    BACKEND_COUNTERS.get_ptr_mut(backend_id.0)
 }

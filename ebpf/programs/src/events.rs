@@ -24,6 +24,16 @@ pub fn emit(event: FlowEvent) -> bool {
     true
 }
 
+/// Puts an event that lies in a map into the ring; `false` when it is full, which is counted.
+#[inline(always)]
+pub fn emit_copy(event: &FlowEvent) -> bool {
+    if EVENTS.output::<FlowEvent>(event, wake_up()).is_err() {
+        count::one(Counter::EventsLost);
+        return false;
+    }
+    true
+}
+
 /// For a reader that takes its time, once more when much has gathered.
 #[inline(always)]
 fn wake_up() -> u64 {

@@ -10,15 +10,15 @@ use beeline_abi::{
 };
 use beeline_packet::flow::{self, Decision, Past, Sample};
 use beeline_packet::link::{self, Chosen, Known};
-use beeline_packet::parse::{Ipv4, Part};
+use beeline_packet::parse::{Packet, Part};
 
-use crate::maps::{FLOW_LINKS, FLOWS};
+use crate::maps::{FLOW_LINKS, FLOWS, Scratch, scratch};
 use crate::{connection, count, endpoint, events, skb};
 
 /// A packet at a pod's link, after the verdict.
 pub struct Sighting<'a> {
     /// The packet.
-    pub packet: &'a Ipv4,
+    pub packet: &'a Packet,
     /// Where.
     pub hook: Hook,
     /// Who sends, if known.
@@ -89,45 +89,56 @@ fn go_on(seen: &Sighting<'_>, key: &FlowKey, state: &mut FlowState, sample: &Sam
 
 #[inline(always)]
 fn begin(ctx: &TcContext, seen: &Sighting<'_>, key: &FlowKey, sample: &Sample, past: &Past) {
-    let chosen = link(ctx, seen, key, sample.now_ns);
+    let Some(scratch) = scratch() else {
+        return;
+    };
+    let chosen = link(ctx, seen, key, sample.now_ns, scratch);
     let decision = Decision {
         source_identity: endpoint::identity(seen.source),
         dest_identity: endpoint::identity(seen.dest),
         verdict: seen.verdict,
         rule_id: seen.rule_id,
     };
-    let mut state = flow::begin(sample, &chosen, &decision);
-    flow::resume(&mut state, past);
-    report(seen, key, &mut state, sample.now_ns);
-    if FLOWS.insert(key, state, u64::from(BPF_ANY)).is_err() {
+    scratch.flow = flow::begin(sample, &chosen, &decision);
+    flow::resume(&mut scratch.flow, past);
+    report(seen, key, &mut scratch.flow, sample.now_ns);
+    if FLOWS.insert(key, &scratch.flow, u64::from(BPF_ANY)).is_err() {
         count::one(Counter::FlowsFull);
     }
 }
 
 /// Which connection this is; tells the other hooks when this is the first to know.
 #[inline(always)]
-fn link(ctx: &TcContext, seen: &Sighting<'_>, key: &FlowKey, now_ns: u64) -> Chosen {
-    let tuple = key.tuple;
-    let reversed = tuple.reversed();
+fn link(
+    ctx: &TcContext,
+    seen: &Sighting<'_>,
+    key: &FlowKey,
+    now_ns: u64,
+    scratch: &mut Scratch,
+) -> Chosen {
+    let tuple = &key.tuple;
+    scratch.reversed = FlowKey { tuple: tuple.reversed(), ..*key };
+    let reversed = &scratch.reversed.tuple;
     // SAFETY: the context the kernel passed to this program; a packet without a socket gives zero.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    let own = connection::link_of(cookie, tuple, &mut scratch.own);
     let known = Known {
-        own: connection::link_of(cookie, tuple.proto, tuple.dest_addr, tuple.dest_port),
-        forward: written(&tuple),
-        backward: written(&reversed),
+        own: if own { Some(&scratch.own) } else { None },
+        forward: written(tuple),
+        backward: written(reversed),
     };
     let opens_here = seen.is_first_here()
         && if tuple.proto == Proto::Tcp as u8 {
             flow::is_opening(seen.packet.tcp_flags)
         } else {
-            !is_answering(seen, key, reversed, now_ns)
+            !is_answering(seen, &mut scratch.reversed, now_ns)
         };
     let chosen = link::choose(opens_here, &known, events::fresh_flow_id());
     if chosen.write {
         // Of TCP it stays: a socket that closes still looks for its backend there.
         if tuple.proto != Proto::Tcp as u8 {
             // An error says that there is none.
-            let _ = FLOW_LINKS.remove(reversed);
+            let _ = FLOW_LINKS.remove(&scratch.reversed.tuple);
         }
         if FLOW_LINKS.insert(tuple, chosen.link, u64::from(BPF_ANY)).is_err() {
             count::one(Counter::LinksFull);
@@ -138,20 +149,20 @@ fn link(ctx: &TcContext, seen: &Sighting<'_>, key: &FlowKey, now_ns: u64) -> Cho
 
 /// Whether the opposite direction, which passes the same link at the other hook, is live.
 #[inline(always)]
-fn is_answering(seen: &Sighting<'_>, key: &FlowKey, reversed: Tuple, now_ns: u64) -> bool {
+fn is_answering(seen: &Sighting<'_>, reversed: &mut FlowKey, now_ns: u64) -> bool {
     let other = match seen.hook {
         Hook::FromPod => Hook::ToPod,
         _ => Hook::FromPod,
     };
-    let key = FlowKey { tuple: reversed, ifindex: key.ifindex, hook: other as u8, pad: [0; 3] };
+    reversed.hook = other as u8;
     // SAFETY: preallocated: a value may be reused while it is read, which at worst gives a flow another number.
-    unsafe { FLOWS.get(key) }.is_some_and(|state| flow::is_live(state, now_ns))
+    unsafe { FLOWS.get(&*reversed) }.is_some_and(|state| flow::is_live(state, now_ns))
 }
 
 #[inline(always)]
-fn written(tuple: &Tuple) -> Option<FlowLink> {
-    // SAFETY: preallocated: a value may be reused while it is copied, which at worst gives a flow another's number.
-    unsafe { FLOW_LINKS.get(tuple) }.copied()
+fn written(tuple: &Tuple) -> Option<&'static FlowLink> {
+    // SAFETY: preallocated: a value may be reused while it is read, which at worst gives a flow another's number.
+    unsafe { FLOW_LINKS.get(tuple) }
 }
 
 #[inline(always)]
@@ -168,27 +179,42 @@ fn report(seen: &Sighting<'_>, key: &FlowKey, state: &mut FlowState, now_ns: u64
 
 /// Counts a dropped packet, and tells unless the same was told just now. `tuple` is empty when the headers are unreadable.
 #[inline(always)]
-pub fn dropped(ctx: &TcContext, hook: Hook, tuple: Tuple, reason: DropReason, rule_id: RuleId) {
+pub fn dropped_at_pod(
+    ctx: &TcContext,
+    hook: Hook,
+    tuple: &Tuple,
+    reason: DropReason,
+    rule_id: RuleId,
+) {
     // SAFETY: no arguments, callable from every program type.
     let now_ns = unsafe { bpf_ktime_get_ns() };
     let bytes = u64::from(ctx.len());
     if !count::drop(reason, bytes, now_ns) {
         return;
     }
-    events::emit(FlowEvent {
-        time_ns: now_ns,
-        first_ns: now_ns,
-        bytes,
-        packets: 1,
-        tuple,
-        source_identity: endpoint::identity(endpoint::at(tuple.source_addr)),
-        dest_identity: endpoint::identity(endpoint::at(tuple.dest_addr)),
-        rule_id,
-        ifindex: skb::ifindex(ctx),
-        drop_reason: reason as u16,
-        kind: FlowEventKind::Drop as u8,
-        hook: hook as u8,
-        verdict: Verdict::Drop as u8,
-        ..FlowEvent::default()
-    });
+    let Some(scratch) = scratch() else {
+        return;
+    };
+    scratch.event = FlowEvent::default();
+    let event = &mut scratch.event;
+    event.time_ns = now_ns;
+    event.first_ns = now_ns;
+    event.bytes = bytes;
+    event.packets = 1;
+    event.tuple = *tuple;
+    event.source_identity = endpoint::identity(endpoint::at(tuple.source_addr));
+    event.dest_identity = endpoint::identity(endpoint::at(tuple.dest_addr));
+    event.rule_id = rule_id;
+    event.ifindex = skb::ifindex(ctx);
+    event.drop_reason = reason as u16;
+    event.kind = FlowEventKind::Drop as u8;
+    event.hook = hook as u8;
+    event.verdict = Verdict::Drop as u8;
+    events::emit_copy(event);
+}
+
+/// The same for a packet from or to the world, which lies in `scratch` as it came.
+#[inline(always)]
+pub fn dropped(ctx: &TcContext, hook: Hook, scratch: &Scratch, reason: DropReason) {
+    dropped_at_pod(ctx, hook, &scratch.packet.tuple, reason, RuleId::SERVICE);
 }

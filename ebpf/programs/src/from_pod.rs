@@ -5,8 +5,8 @@ use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::helpers::{bpf_check_mtu, bpf_redirect};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use beeline_abi::{Counter, DropReason, Endpoint, Hook, RuleId, Tuple, Verdict};
-use beeline_packet::parse::{Ipv4, Parsed, parse};
+use beeline_abi::{Addr, Counter, DropReason, Endpoint, Hook, Proto, RuleId, Tuple, Verdict};
+use beeline_packet::parse::{Packet, Parsed, parse};
 
 use crate::flows::{self, Sighting};
 use crate::skb::Skb;
@@ -16,13 +16,17 @@ use crate::{count, endpoint, skb};
 #[classifier]
 pub fn from_pod(ctx: TcContext) -> i32 {
     let packet = match parse(&Skb(&ctx)) {
-        Ok(Parsed::Ipv4(packet)) => packet,
+        Ok(Parsed::Ip(packet)) => packet,
         Ok(Parsed::Other) => {
             count::one(Counter::OtherProtocols);
             return TC_ACT_OK;
         }
         Err(reason) => return drop(&ctx, Tuple::default(), reason, RuleId::NONE),
     };
+    if is_neighbour_talk(&packet) {
+        count::one(Counter::OtherProtocols);
+        return TC_ACT_OK;
+    }
     match handle(&ctx, &packet) {
         Ok(action) => action,
         Err(DropReason::SpoofedSource) => {
@@ -32,8 +36,21 @@ pub fn from_pod(ctx: TcContext) -> i32 {
     }
 }
 
+/// IPv6 asks for neighbours and routers before a pod has its address, and from link-local ones: the link's own business, like ARP.
 #[inline(always)]
-fn handle(ctx: &TcContext, packet: &Ipv4) -> Result<i32, DropReason> {
+fn is_neighbour_talk(packet: &Packet) -> bool {
+    packet.tuple.proto == Proto::Icmp6 as u8 && is_of_the_link(packet.tuple.source_addr)
+}
+
+/// `::` and `fe80::/10`.
+#[inline(always)]
+fn is_of_the_link(addr: Addr) -> bool {
+    let [first, ..] = addr.words();
+    addr.is_none() || u32::from_be(first) >> 22 == 0xfe80 >> 6
+}
+
+#[inline(always)]
+fn handle(ctx: &TcContext, packet: &Packet) -> Result<i32, DropReason> {
     let source = endpoint::behind(ctx, packet.tuple.source_addr)?;
     let dest = endpoint::at(packet.tuple.dest_addr);
     let local = dest.filter(|dest| is_reachable(ctx, dest));
@@ -83,6 +100,6 @@ fn hand_over(ctx: &TcContext, dest: &Endpoint) -> Result<i32, DropReason> {
 
 #[inline(always)]
 fn drop(ctx: &TcContext, tuple: Tuple, reason: DropReason, rule_id: RuleId) -> i32 {
-    flows::dropped(ctx, Hook::FromPod, tuple, reason, rule_id);
+    flows::dropped_at_pod(ctx, Hook::FromPod, &tuple, reason, rule_id);
     TC_ACT_SHOT
 }

@@ -9,5 +9,5 @@ use crate::socket::{self, Form};
 /// Entry point.
 #[cgroup_sock_addr(getpeername6)]
 pub fn getpeername6(ctx: SockAddrContext) -> i32 {
-    socket::show_frontend(&ctx, Form::Mapped)
+    socket::show_frontend(&ctx, Form::Six)
 }

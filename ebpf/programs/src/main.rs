@@ -6,25 +6,37 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod call;
 mod connect4;
 mod connect6;
 mod connection;
+mod conntrack;
 mod count;
+mod driver;
+mod edge;
 mod endpoint;
 mod events;
 mod flows;
+mod fragments;
+mod from_outside;
 mod from_pod;
 mod getpeername4;
 mod getpeername6;
 mod maps;
+mod node;
+mod outside;
 mod recvmsg4;
 mod recvmsg6;
+mod refusal;
+mod route;
 mod sendmsg4;
+mod sendmsg6;
 mod service;
 mod skb;
 mod sock_ops;
 mod sock_release;
 mod socket;
+mod to_outside;
 mod to_pod;
 
 /// Never reached: nothing in here can panic, and the verifier would refuse a loop that could run.

@@ -7,26 +7,34 @@ use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
 use beeline_abi::{Counter, FlowId, FrontendKey, Hook, UdpReverse, UdpReverseKey};
 
+use crate::call::{self, Choice};
 use crate::maps::UDP_REVERSE;
-use crate::service::{self, Choice, Target};
+use crate::service::Target;
 use crate::socket::{self, Caller, Form};
 use crate::{connection, count, events};
 
 /// Entry point.
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    let Some(caller) = socket::caller(&ctx) else {
+    send(&ctx, Form::Plain)
+}
+
+/// The whole of it, for sendmsg6 too.
+#[inline(always)]
+pub fn send(ctx: &SockAddrContext, form: Form) -> i32 {
+    let Some(caller) = socket::caller(ctx) else {
         return socket::ALLOW;
     };
-    let Some(dialled) = socket::dialled(&ctx, Form::Plain) else {
+    let Some(dialled) = socket::dialled(ctx, form) else {
         return socket::ALLOW;
     };
-    match service::choose(&dialled, caller.cookie, Choice::BySocket) {
+    match call::choose(&dialled, &caller, Choice::BySocket) {
         Ok(None) => socket::ALLOW,
-        Ok(Some(target)) => translate(&ctx, &caller, &dialled, &target),
-        Err((reason, service_id)) => {
-            service::tell_refused(Hook::Sendmsg, &caller, &dialled, reason, service_id);
-            socket::refuse()
+        Ok(Some(target)) => translate(ctx, form, &caller, &dialled, &target),
+        Err(refusal) => {
+            let (reason, service_id) = (refusal.reason, refusal.service_id);
+            call::tell_refused(Hook::Sendmsg, &caller, &dialled, reason, service_id);
+            socket::refuse(reason)
         }
     }
 }
@@ -34,6 +42,7 @@ pub fn sendmsg4(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn translate(
     ctx: &SockAddrContext,
+    form: Form,
     caller: &Caller,
     dialled: &FrontendKey,
     target: &Target,
@@ -43,7 +52,7 @@ fn translate(
     {
         begin(caller, dialled, target);
     }
-    socket::rewrite(ctx, Form::Plain, target.backend.addr, target.backend.port);
+    socket::rewrite(ctx, form, target.backend.addr, target.backend.port);
     socket::ALLOW
 }
 
@@ -57,12 +66,12 @@ fn begin(caller: &Caller, dialled: &FrontendKey, target: &Target) {
         cookie: caller.cookie,
         addr: target.backend.addr,
         port: target.backend.port,
-        pad: 0,
+        pad: [0; 6],
     };
     if UDP_REVERSE.insert(key, exchange(dialled, target, flow_id), u64::from(BPF_ANY)).is_err() {
         count::one(Counter::UdpReverseFull);
     }
-    service::tell_translated(Hook::Sendmsg, caller, dialled, target, flow_id, now_ns);
+    call::tell_translated(Hook::Sendmsg, caller, dialled, target, flow_id, now_ns);
 }
 
 #[inline(always)]
@@ -74,5 +83,6 @@ fn exchange(dialled: &FrontendKey, target: &Target, flow_id: FlowId) -> UdpRever
         pad: 0,
         service_id: target.service_id,
         backend_id: target.backend_id,
+        pad2: 0,
     }
 }

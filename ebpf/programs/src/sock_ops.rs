@@ -9,7 +9,7 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::macros::sock_ops;
 use aya_ebpf::programs::SockOpsContext;
-use beeline_abi::{BackendCounters, Be16, Be32, Counter, Proto, Tuple};
+use beeline_abi::{Addr, BackendCounters, Be16, Be32, Counter, Proto, Tuple};
 
 use crate::maps::FLOW_LINKS;
 use crate::{connection, count, socket};
@@ -84,15 +84,40 @@ fn sample_rtt(ctx: &SockOpsContext, counters: *mut BackendCounters) {
     count::add(unsafe { &raw mut (*counters).rtt_samples }, 1);
 }
 
-/// The packets' addresses; only translated sockets get here, and those speak IPv4 whatever their family. Of the ports, the kernel gives the local one as a number and the remote one in network order.
+/// The packets' addresses. Of the ports, the kernel gives the local one as a number and the remote one in network order.
 #[inline(always)]
 fn tuple(ctx: &SockOpsContext) -> Tuple {
+    let (source_addr, dest_addr) = addresses(ctx);
     Tuple {
-        source_addr: Be32::from_raw(ctx.local_ip4()),
-        dest_addr: Be32::from_raw(ctx.remote_ip4()),
+        source_addr,
+        dest_addr,
         source_port: Be16::from_host(ctx.local_port() as u16),
         dest_port: Be16::from_host(u32::from_be(ctx.remote_port()) as u16),
         proto: Proto::Tcp as u8,
         pad: [0; 3],
     }
+}
+
+/// Ours and theirs. An IPv6 socket that speaks IPv4 has mapped addresses, which are the same to us.
+#[inline(always)]
+fn addresses(ctx: &SockOpsContext) -> (Addr, Addr) {
+    const AF_INET: u32 = 2;
+    if ctx.family() == AF_INET {
+        return (
+            Addr::v4(Be32::from_raw(ctx.local_ip4())),
+            Addr::v4(Be32::from_raw(ctx.remote_ip4())),
+        );
+    }
+    let local = |index| {
+        // SAFETY: fields of the context; every index is a constant below four.
+        unsafe { (&raw const (*ctx.ops).local_ip6).cast::<u32>().add(index).read_volatile() }
+    };
+    let remote = |index| {
+        // SAFETY: as above.
+        unsafe { (&raw const (*ctx.ops).remote_ip6).cast::<u32>().add(index).read_volatile() }
+    };
+    (
+        Addr::from_words([local(0), local(1), local(2), local(3)]),
+        Addr::from_words([remote(0), remote(1), remote(2), remote(3)]),
+    )
 }

@@ -3,10 +3,12 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval};
 use aya_ebpf::programs::SockAddrContext;
-use beeline_abi::{Be16, Be32, Counter, FrontendKey, NetnsOwner, Proto};
+use beeline_abi::{
+    Addr, Be16, Be32, CONFIG_EVERY_CALLER, Counter, DropReason, FrontendKey, NetnsOwner, Proto,
+};
 
 use crate::maps::NETNS;
-use crate::{connection, count};
+use crate::{connection, count, node};
 
 /// The hook lets the call go on.
 pub const ALLOW: i32 = 1;
@@ -19,7 +21,9 @@ const ECONNREFUSED: i32 = 111;
 pub struct Caller {
     /// The socket.
     pub cookie: u64,
-    /// Who lives in its network namespace.
+    /// The cookie of its network namespace.
+    pub netns: u64,
+    /// Who lives there; nobody known, where others make the pods.
     pub owner: NetnsOwner,
 }
 
@@ -29,8 +33,12 @@ pub fn caller(ctx: &SockAddrContext) -> Option<Caller> {
     // SAFETY: the context is the one the kernel passed to this program.
     let netns = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
     // SAFETY: the map is not preallocated, so a removed value stays readable until the program ends.
-    let owner = unsafe { NETNS.get(netns) }?;
-    Some(Caller { cookie: cookie(ctx), owner: *owner })
+    let owner = match unsafe { NETNS.get(netns) } {
+        Some(owner) => *owner,
+        None if node::has(CONFIG_EVERY_CALLER) => NetnsOwner::default(),
+        None => return None,
+    };
+    Some(Caller { cookie: cookie(ctx), netns, owner })
 }
 
 /// The socket's number for its whole life.
@@ -45,12 +53,9 @@ pub fn cookie<C: EbpfContext>(ctx: &C) -> u64 {
 pub enum Form {
     /// As an IPv4 address.
     Plain,
-    /// As `::ffff:a.b.c.d`, which is how dual-stack sockets (Java, Node.js) dial IPv4.
-    Mapped,
+    /// As an IPv6 address; `::ffff:a.b.c.d` is how dual-stack sockets (Java, Node.js) dial IPv4.
+    Six,
 }
-
-/// The third of the four words of a mapped address, in memory.
-const MAPPED_PREFIX: u32 = 0xffffu32.to_be();
 
 /// The address in the call, if its protocol is one that Services have.
 #[inline(always)]
@@ -58,27 +63,24 @@ pub fn dialled(ctx: &SockAddrContext, form: Form) -> Option<FrontendKey> {
     // SAFETY: a field of the context; volatile, so that the compiler does not merge it with its neighbour.
     let proto = unsafe { (&raw const (*ctx.sock_addr).protocol).read_volatile() };
     let proto = Proto::from_raw(u8::try_from(proto).ok()?)?;
-    let (addr, port) = address(ctx, form)?;
+    let (addr, port) = address(ctx, form);
     Some(FrontendKey::new(addr, port, proto))
 }
 
-/// The address in the call: destination, source or peer, whatever the hook is about. `None` for real IPv6.
+/// The address in the call: destination, source or peer, whatever the hook is about.
 #[inline(always)]
-pub fn address(ctx: &SockAddrContext, form: Form) -> Option<(Be32, Be16)> {
+pub fn address(ctx: &SockAddrContext, form: Form) -> (Addr, Be16) {
     let addr = match form {
         // SAFETY: as in `dialled`.
-        Form::Plain => unsafe { (&raw const (*ctx.sock_addr).user_ip4).read_volatile() },
-        Form::Mapped => {
-            if word(ctx, 0) != 0 || word(ctx, 1) != 0 || word(ctx, 2) != MAPPED_PREFIX {
-                return None;
-            }
-            word(ctx, 3)
-        }
+        Form::Plain => Addr::v4(Be32::from_raw(unsafe {
+            (&raw const (*ctx.sock_addr).user_ip4).read_volatile()
+        })),
+        Form::Six => Addr::from_words([word(ctx, 0), word(ctx, 1), word(ctx, 2), word(ctx, 3)]),
     };
     // SAFETY: as in `dialled`.
     let port = unsafe { (&raw const (*ctx.sock_addr).user_port).read_volatile() };
     // The port is 16 bits in network order inside 32.
-    Some((Be32::from_raw(addr), Be16::from_raw(port as u16)))
+    (addr, Be16::from_raw(port as u16))
 }
 
 #[inline(always)]
@@ -89,35 +91,47 @@ fn word(ctx: &SockAddrContext, index: usize) -> u32 {
 
 /// Replaces the address in the call.
 #[inline(always)]
-pub fn rewrite(ctx: &SockAddrContext, form: Form, addr: Be32, port: Be16) {
+pub fn rewrite(ctx: &SockAddrContext, form: Form, addr: Addr, port: Be16) {
     match form {
         // SAFETY: a field of the context that every hook using this function may write.
-        Form::Plain => unsafe { (&raw mut (*ctx.sock_addr).user_ip4).write_volatile(addr.raw()) },
-        // SAFETY: as above; the last of four words.
-        Form::Mapped => unsafe {
-            (&raw mut (*ctx.sock_addr).user_ip6).cast::<u32>().add(3).write_volatile(addr.raw())
+        Form::Plain => unsafe {
+            (&raw mut (*ctx.sock_addr).user_ip4).write_volatile(addr.last_word().raw())
         },
+        Form::Six => {
+            let [first, second, third, last] = addr.words();
+            set_word(ctx, 0, first);
+            set_word(ctx, 1, second);
+            set_word(ctx, 2, third);
+            set_word(ctx, 3, last);
+        }
     }
     // SAFETY: as above.
     unsafe { (&raw mut (*ctx.sock_addr).user_port).write_volatile(u32::from(port.raw())) };
 }
 
+#[inline(always)]
+fn set_word(ctx: &SockAddrContext, index: usize, word: u32) {
+    // SAFETY: as in `rewrite`; every caller passes a constant below four.
+    unsafe { (&raw mut (*ctx.sock_addr).user_ip6).cast::<u32>().add(index).write_volatile(word) };
+}
+
 /// Shows a backend as the frontend that the socket dialled. Only sockets of ours have records, so nobody else is touched.
 #[inline(always)]
 pub fn show_frontend(ctx: &SockAddrContext, form: Form) -> i32 {
-    if let Some((addr, port)) = address(ctx, form)
-        && let Some((addr, port)) = connection::frontend_of(cookie(ctx), addr, port)
-    {
+    let (addr, port) = address(ctx, form);
+    if let Some((addr, port)) = connection::frontend_of(cookie(ctx), addr, port) {
         rewrite(ctx, form, addr, port);
     }
     ALLOW
 }
 
-/// Ends the call as a closed port would: at once, with ECONNREFUSED.
+/// Ends the call: as a closed port would, at once, with ECONNREFUSED; a caller whom the Service does not admit with EPERM.
 #[inline(always)]
-pub fn refuse() -> i32 {
+pub fn refuse(reason: DropReason) -> i32 {
     count::one(Counter::Refused);
-    // SAFETY: no pointers; allowed in these hooks since kernel 5.18.
-    unsafe { bpf_set_retval(-ECONNREFUSED) };
+    if !matches!(reason, DropReason::SourceRange) {
+        // SAFETY: no pointers; allowed in these hooks since kernel 5.18.
+        unsafe { bpf_set_retval(-ECONNREFUSED) };
+    }
     DENY
 }

@@ -14,13 +14,13 @@ use crate::{count, endpoint};
 #[classifier]
 pub fn to_pod(ctx: TcContext) -> i32 {
     let packet = match parse(&Skb(&ctx)) {
-        Ok(Parsed::Ipv4(packet)) => packet,
+        Ok(Parsed::Ip(packet)) => packet,
         Ok(Parsed::Other) => {
             count::one(Counter::OtherProtocols);
             return TC_ACT_OK;
         }
         Err(reason) => {
-            flows::dropped(&ctx, Hook::ToPod, Tuple::default(), reason, RuleId::NONE);
+            flows::dropped_at_pod(&ctx, Hook::ToPod, &Tuple::default(), reason, RuleId::NONE);
             return TC_ACT_SHOT;
         }
     };

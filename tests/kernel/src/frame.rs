@@ -1,23 +1,23 @@
 //! Frames, byte by byte.
 
-use beeline_abi::{Be32, Proto};
+use beeline_abi::{Addr, Proto};
 
 /// An Ethernet frame around an IPv4 packet.
-pub fn ipv4(source: Be32, dest: Be32, proto: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+pub fn ipv4(source: Addr, dest: Addr, proto: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00, 0x45, 0];
     let total = u16::try_from(20 + payload.len()).unwrap_or(u16::MAX);
     frame.extend(total.to_be_bytes());
     frame.extend([0, 1]);
     frame.extend(fragment.to_be_bytes());
     frame.extend([64, proto, 0, 0]);
-    frame.extend(source.raw().to_ne_bytes());
-    frame.extend(dest.raw().to_ne_bytes());
+    frame.extend(source.last_word().raw().to_ne_bytes());
+    frame.extend(dest.last_word().raw().to_ne_bytes());
     frame.extend(payload);
     frame
 }
 
 /// A TCP segment without data.
-pub fn tcp(source: (Be32, u16), dest: (Be32, u16), flags: u8) -> Vec<u8> {
+pub fn tcp(source: (Addr, u16), dest: (Addr, u16), flags: u8) -> Vec<u8> {
     let mut header = ports(source.1, dest.1);
     header.resize(20, 0);
     header[12] = 0x50;
@@ -26,7 +26,7 @@ pub fn tcp(source: (Be32, u16), dest: (Be32, u16), flags: u8) -> Vec<u8> {
 }
 
 /// A UDP datagram.
-pub fn udp(source: (Be32, u16), dest: (Be32, u16), data: &[u8]) -> Vec<u8> {
+pub fn udp(source: (Addr, u16), dest: (Addr, u16), data: &[u8]) -> Vec<u8> {
     let mut payload = ports(source.1, dest.1);
     payload.extend(u16::try_from(8 + data.len()).unwrap_or(u16::MAX).to_be_bytes());
     payload.extend([0, 0]);

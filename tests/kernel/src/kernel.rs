@@ -4,18 +4,22 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use anyhow::{Context as _, Result, anyhow};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{
     CgroupAttachMode, Program, ProgramError, SchedClassifier, TestRun as _, TestRunOptions,
 };
 use aya::{Ebpf, Pod, VerifierLogLevel};
 use beeline_abi::{
-    Backend, BackendCounters, BackendId, BackendState, Be16, Be32, Config, Connection, Counter,
+    Addr, Backend, BackendCounters, BackendId, BackendState, Be16, Config, Connection, Counter,
     DropCount, DropReason, Endpoint, EndpointId, FlowEvent, FlowLink, FlowState, Frontend,
-    FrontendKey, Identity, NetnsOwner, Proto, ServiceId, SlotKey, maps,
+    FrontendKey, Identity, List, ListId, NetnsOwner, Proto, ServiceId, Slot, maps,
 };
 
 use crate::Cgroup;
+
+/// Places kept apart for each list that a test makes, and lists for each Service.
+const PLACES_EACH: u32 = 16;
+const LISTS_EACH: u32 = 16;
 
 /// The verifier gives up with EAGAIN when a signal arrives meanwhile; it is asked this often, as by the agent.
 const VERIFY_ATTEMPTS: u32 = 10;
@@ -48,19 +52,6 @@ impl Sum for DropCount {
     }
 }
 
-impl Sum for BackendCounters {
-    fn sum(values: &[Self]) -> Self {
-        values.iter().fold(BackendCounters::default(), |sum, value| BackendCounters {
-            opened: sum.opened + value.opened,
-            closed: sum.closed + value.closed,
-            tx_bytes: sum.tx_bytes + value.tx_bytes,
-            rx_bytes: sum.rx_bytes + value.rx_bytes,
-            rtt_sum_us: sum.rtt_sum_us + value.rtt_sum_us,
-            rtt_samples: sum.rtt_samples + value.rtt_samples,
-        })
-    }
-}
-
 impl Kernel {
     /// Loads the object and has every program verified.
     pub fn load() -> Result<Self> {
@@ -79,6 +70,7 @@ impl Kernel {
                 Program::CgroupSockAddr(program) => Ok(program.load()),
                 Program::CgroupSock(program) => Ok(program.load()),
                 Program::SockOps(program) => Ok(program.load()),
+                Program::Xdp(program) => Ok(program.load()),
                 other => {
                     Err(anyhow!("{name} is of a type nobody expects: {:?}", other.prog_type()))
                 }
@@ -168,66 +160,62 @@ impl Kernel {
         Ok(self.hash::<K, V>(name)?.iter().collect::<Result<_, _>>()?)
     }
 
-    /// A frontend with its backends, as one new generation.
+    /// A frontend with its backends, as one new list; callers inside and outside have the same.
     pub fn service(
         &mut self,
         key: FrontendKey,
         service: u32,
-        generation: u32,
-        backends: &[(BackendId, Be32, u16)],
+        list: u32,
+        backends: &[(BackendId, Addr, u16)],
     ) -> Result<()> {
+        let list = self.list(key, service * LISTS_EACH + list, backends)?;
         let service_id = ServiceId(service);
-        let proto = Proto::from_raw(key.proto).context("a protocol that Services have")?;
-        for (index, (id, addr, port)) in backends.iter().enumerate() {
-            let backend = Backend::new(
-                *addr,
-                Be16::from_host(*port),
-                proto,
-                BackendState::Active,
-                Identity(400 + id.0),
-            );
-            self.hash::<BackendId, Backend>(maps::BACKENDS)?.insert(id, backend, 0)?;
-            let slot = SlotKey { service_id, generation, index: u32::try_from(index)? };
-            self.hash::<SlotKey, BackendId>(maps::BACKEND_SLOTS)?.insert(slot, id, 0)?;
-            self.zero_counters(*id)?;
-        }
-        let backend_count = u32::try_from(backends.len())?;
-        self.hash(maps::SERVICES)?.insert(
-            key,
-            Frontend { service_id, generation, backend_count, flags: 0 },
-            0,
-        )?;
-        Ok(())
+        let frontend = Frontend { service_id, inside: list, outside: list, ..Frontend::default() };
+        self.frontend(key, frontend)
     }
 
-    fn zero_counters(&mut self, id: BackendId) -> Result<()> {
-        let map = self.bpf.map_mut(maps::BACKEND_COUNTERS).context("find the backend counters")?;
-        let mut map: PerCpuHashMap<_, BackendId, BackendCounters> = map.try_into()?;
-        if map.get(&id, 0).is_err() {
-            let cpus =
-                aya::util::nr_cpus().map_err(|(what, source)| anyhow!("{what}: {source}"))?;
-            map.insert(
-                id,
-                aya::maps::PerCpuValues::try_from(vec![BackendCounters::default(); cpus])?,
-                0,
-            )?;
+    /// A frontend as it is.
+    pub fn frontend(&mut self, key: FrontendKey, frontend: Frontend) -> Result<()> {
+        Ok(self.hash(maps::SERVICES)?.insert(key, frontend, 0)?)
+    }
+
+    /// A list of backends, in places of its own; the number decides which.
+    pub fn list(
+        &mut self,
+        key: FrontendKey,
+        number: u32,
+        backends: &[(BackendId, Addr, u16)],
+    ) -> Result<List> {
+        let proto = Proto::from_raw(key.proto).context("a protocol that Services have")?;
+        let first = number * PLACES_EACH;
+        for (index, (id, addr, port)) in (first..).zip(backends) {
+            let (port, identity) = (Be16::from_host(*port), Identity(400 + id.0));
+            let backend = Backend::new(*addr, port, proto, BackendState::Active, identity);
+            self.array::<Backend>(maps::BACKENDS)?.set(id.0, backend, 0)?;
+            let slot = Slot { backend_id: *id, list_id: ListId(number) };
+            self.array::<Slot>(maps::BACKEND_SLOTS)?.set(index, slot, 0)?;
         }
-        Ok(())
+        Ok(List { first, count: u32::try_from(backends.len())?, id: ListId(number) })
+    }
+
+    /// An array map.
+    pub fn array<V: Pod>(&mut self, name: &str) -> Result<Array<&mut MapData, V>> {
+        Ok(self.bpf.map_mut(name).with_context(|| format!("find {name}"))?.try_into()?)
     }
 
     /// A network namespace that is ours.
-    pub fn owns(&mut self, netns_cookie: u64, identity: u32, addr: Be32) -> Result<()> {
+    pub fn owns(&mut self, netns_cookie: u64, identity: u32, addr: Addr) -> Result<()> {
         let owner = NetnsOwner {
             identity: Identity(identity),
             endpoint_id: EndpointId(identity),
             addr,
-            flags: 0,
+            ..NetnsOwner::default()
         };
         Ok(self.hash(maps::NETNS)?.insert(netns_cookie, owner, 0)?)
     }
 
     /// An address with a name.
-    pub fn endpoint(&mut self, addr: Be32, endpoint: Endpoint) -> Result<()> {
+    pub fn endpoint(&mut self, addr: Addr, endpoint: Endpoint) -> Result<()> {
         Ok(self.hash(maps::ENDPOINTS)?.insert(addr, endpoint, 0)?)
     }
 
@@ -238,11 +226,9 @@ impl Kernel {
         Ok(map.set(0, config, 0)?)
     }
 
-    /// What the CPUs counted together for a backend.
+    /// What was counted for a backend.
     pub fn backend(&mut self, id: BackendId) -> Result<BackendCounters> {
-        let map = self.bpf.map_mut(maps::BACKEND_COUNTERS).context("find the backend counters")?;
-        let map: PerCpuHashMap<_, BackendId, BackendCounters> = map.try_into()?;
-        Ok(BackendCounters::sum(&map.get(&id, 0)?))
+        Ok(self.array(maps::BACKEND_COUNTERS)?.get(&id.0, 0)?)
     }
 
     /// A counter.

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
 use aya::programs::{SchedClassifier, TcAttachType, tc};
-use beeline_abi::{Be32, Endpoint, EndpointId, Identity};
+use beeline_abi::{Addr, Endpoint, EndpointId, Identity};
 use beeline_test_support::Net;
 
 use crate::Kernel;
@@ -79,7 +79,7 @@ impl Pod {
     }
 
     /// Its address with a port.
-    pub fn at(&self, port: u16) -> (Be32, u16) {
+    pub fn at(&self, port: u16) -> (Addr, u16) {
         (self.addr.into(), port)
     }
 }

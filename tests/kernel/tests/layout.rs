@@ -9,13 +9,20 @@ use beeline_test_kernel::{Kernel, skip};
 fn agreed() -> Vec<(&'static str, usize, usize, u32)> {
     vec![
         (maps::SERVICES, size_of::<FrontendKey>(), size_of::<Frontend>(), limits::FRONTENDS_MAX),
-        (maps::BACKEND_SLOTS, size_of::<SlotKey>(), size_of::<BackendId>(), limits::SLOTS_MAX),
-        (maps::BACKENDS, size_of::<BackendId>(), size_of::<Backend>(), limits::BACKENDS_MAX),
+        (maps::BACKEND_SLOTS, 4, size_of::<Slot>(), limits::SLOTS_MAX),
+        (maps::BACKENDS, 4, size_of::<Backend>(), limits::BACKENDS_MAX),
+        (maps::BACKEND_COUNTERS, 4, size_of::<BackendCounters>(), limits::BACKENDS_MAX),
+        (maps::AFFINITY, size_of::<AffinityKey>(), size_of::<Affinity>(), limits::AFFINITY_MAX),
+        (maps::AFFINITY_OK, size_of::<AffinityOkKey>(), 4, limits::AFFINITY_OK_MAX),
+        (maps::SOURCE_RANGES, size_of::<SourceRangeKey>(), 4, limits::SOURCE_RANGES_MAX),
+        (maps::CLUSTER_RANGES, size_of::<RangeKey>(), 4, limits::CLUSTER_RANGES_MAX),
+        (maps::NODE_ADDRESSES, size_of::<Addr>(), 4, limits::NODE_ADDRESSES_MAX),
+        (maps::CONNTRACK, size_of::<Tuple>(), size_of::<Track>(), limits::CONNTRACK_MAX),
         (
-            maps::BACKEND_COUNTERS,
-            size_of::<BackendId>(),
-            size_of::<BackendCounters>(),
-            limits::BACKENDS_MAX,
+            maps::FRAGMENTS,
+            size_of::<FragmentKey>(),
+            size_of::<FragmentPorts>(),
+            limits::FRAGMENTS_MAX,
         ),
         (maps::CONNECTIONS, 8, size_of::<Connection>(), limits::CONNECTIONS_MAX),
         (
@@ -25,7 +32,7 @@ fn agreed() -> Vec<(&'static str, usize, usize, u32)> {
             limits::UDP_REVERSE_MAX,
         ),
         (maps::FLOW_LINKS, size_of::<Tuple>(), size_of::<FlowLink>(), limits::FLOW_LINKS_MAX),
-        (maps::ENDPOINTS, size_of::<Be32>(), size_of::<Endpoint>(), limits::ENDPOINTS_MAX),
+        (maps::ENDPOINTS, size_of::<Addr>(), size_of::<Endpoint>(), limits::ENDPOINTS_MAX),
         (maps::NETNS, 8, size_of::<NetnsOwner>(), limits::NETNS_MAX),
         (maps::FLOWS, size_of::<FlowKey>(), size_of::<FlowState>(), limits::FLOWS_MAX),
         (maps::EVENTS, 0, 0, limits::EVENTS_BYTES),
@@ -41,7 +48,7 @@ fn data(map: &Map) -> &aya::maps::MapData {
         | Map::HashMap(data)
         | Map::LruHashMap(data)
         | Map::PerCpuArray(data)
-        | Map::PerCpuHashMap(data)
+        | Map::LpmTrie(data)
         | Map::RingBuf(data) => data,
         other => panic!("a map of a type nobody expects: {other:?}"),
     }

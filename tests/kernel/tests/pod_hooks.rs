@@ -3,7 +3,7 @@
 
 use beeline_abi::limits::{FLOW_IDLE_NS, FLOW_SYN_IDLE_NS};
 use beeline_abi::{
-    Be16, Be32, Counter, DropReason, FLOW_REPLY, FlowEvent, FlowEventKind, FlowId, FlowKey,
+    Addr, Be16, Be32, Counter, DropReason, FLOW_REPLY, FlowEvent, FlowEventKind, FlowId, FlowKey,
     FlowLink, FlowState, Hook, Identity, Proto, RuleId, ServiceId, TCP_ACK, TCP_FIN, TCP_RST,
     TCP_SYN, Tuple, Verdict, maps,
 };
@@ -14,8 +14,8 @@ const DROP: i32 = 2;
 const REDIRECT: i32 = 7;
 
 /// An address that nobody told the node.
-fn far() -> Be32 {
-    Be32::from([192, 0, 2, 9])
+fn far() -> Addr {
+    Addr::v4(Be32::from([192, 0, 2, 9]))
 }
 
 /// A node with two pods and the object; the closure runs where the pods' links are.

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSo
 use std::time::Duration;
 
 use beeline_abi::{
-    BackendId, Be16, Be32, Counter, DropReason, FlowEventKind, FrontendKey, Hook, Identity, Proto,
+    Addr, BackendId, Be16, Counter, DropReason, FlowEventKind, FrontendKey, Hook, Identity, Proto,
     RuleId, Verdict,
 };
 use beeline_test_kernel::{Cgroup, Kernel, skip};
@@ -19,7 +19,7 @@ fn key(frontend: SocketAddrV4, proto: Proto) -> FrontendKey {
     FrontendKey::new((*frontend.ip()).into(), Be16::from_host(frontend.port()), proto)
 }
 
-fn backend(id: u32, port: u16) -> (BackendId, Be32, u16) {
+fn backend(id: u32, port: u16) -> (BackendId, Addr, u16) {
     (BackendId(id), Ipv4Addr::LOCALHOST.into(), port)
 }
 
@@ -149,21 +149,18 @@ fn without_backends_the_caller_is_refused_at_once() {
 }
 
 #[test]
-fn a_frontend_that_names_missing_slots_refuses_and_says_so() {
+fn a_frontend_that_names_places_of_another_list_refuses_and_says_so() {
     with(|kernel| {
         let (_listener, port) = listen();
         kernel.service(key(FRONTEND, Proto::Tcp), 7, 1, &[backend(1, port)]).unwrap();
+        let gone = beeline_abi::List { first: 16, count: 1, id: beeline_abi::ListId(9) };
         let stale = beeline_abi::Frontend {
             service_id: beeline_abi::ServiceId(7),
-            generation: 9,
-            backend_count: 1,
-            flags: 0,
+            inside: gone,
+            outside: gone,
+            ..beeline_abi::Frontend::default()
         };
-        kernel
-            .hash(beeline_abi::maps::SERVICES)
-            .unwrap()
-            .insert(key(FRONTEND, Proto::Tcp), stale, 0)
-            .unwrap();
+        kernel.frontend(key(FRONTEND, Proto::Tcp), stale).unwrap();
         assert_eq!(TcpStream::connect(FRONTEND).unwrap_err().kind(), ErrorKind::ConnectionRefused);
         assert_eq!(kernel.drops(DropReason::BackendMissing).unwrap().packets, 1);
         assert_eq!(kernel.counter(Counter::SlotRetries).unwrap(), 1);

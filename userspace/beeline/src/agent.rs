@@ -1,7 +1,7 @@
 //! A node in this process: line to control, tables, dataplane, pods, flows.
 
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -215,8 +215,8 @@ async fn start_datapath(
     );
     let found = ground.net.host_addresses().await?;
     datapath.host_addresses =
-        found.iter().filter(|found| !found.address.is_loopback()).map(|f| f.address).collect();
-    datapath.host_addresses.push(node_address);
+        found.iter().map(|f| f.address.into()).filter(|ip: &IpAddr| !ip.is_loopback()).collect();
+    datapath.host_addresses.push(node_address.into());
     datapath.host_addresses.sort_unstable();
     datapath.host_addresses.dedup();
     Datapath::start(datapath, tasks).await.with_context(|| {

@@ -379,7 +379,7 @@ fn services(held: Held, tables: &Reader) -> Services {
         address: view.address.to_string(),
         pod: snapshot
             .endpoints_at
-            .get(view.address.ip())
+            .get(&view.address.ip())
             .map_or("-".into(), |endpoint| endpoint.pod.to_string()),
         state: view.state.clone(),
         open: view.open,
@@ -388,7 +388,9 @@ fn services(held: Held, tables: &Reader) -> Services {
     let port_name = |view: &beeline_datapath::ServiceView| {
         let service = snapshot.services.iter().find(|(name, _)| name.to_string() == view.service);
         let ports = service.map(|(_, service)| service.ports.as_slice()).unwrap_or_default();
-        let port = ports.iter().find(|port| port.port == view.frontend.port());
+        let dialled = view.frontend.port();
+        let mut ports = ports.iter();
+        let port = ports.find(|port| port.port == dialled || port.node_port == Some(dialled));
         port.map(|port| port.name.to_string()).unwrap_or_default()
     };
     let frontend = |view: &beeline_datapath::ServiceView| FrontendLine {

@@ -6,26 +6,29 @@
 //!
 //! The first update after adoption compares everything and so also removes strays; later ones look only at the
 //! Services, addresses and namespaces that differ from the update before. Ids are rebuilt from the adopted entries:
-//! the same frontend keeps its Service id, the same address, port and protocol its backend id.
+//! the same frontend keeps its Service id and its lists, the same address, port and protocol its backend id.
 
 mod backends;
+mod lists;
+mod port;
 mod touched;
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::IpAddr};
 
-use beeline_abi::{BackendId, Be32, Frontend, FrontendKey, ServiceId, SlotKey};
+use beeline_abi::{Addr, BackendId, Frontend, FrontendKey, ServiceId};
 use beeline_tables::{Epoch, NodeName, ObjectName, Snapshot};
 
-use self::{backends::Backends, touched::Touched};
+use self::{backends::Backends, lists::Lists, port::Port, touched::Touched};
 use crate::{
-    Entries, Facts, Plan, PortKey,
+    Entries, Facts, Limits, Plan, PortKey,
     places::{Places, nodes_at},
+    plan::Overflow,
     ports::{WantedPort, wanted_ports},
 };
 
 /// Turns snapshots into plans. Holds the entries as they are once every plan so far has been carried out; when one
 /// could not be, start over from what the maps really hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Compiler {
     /// What the last update saw; `None` right after adoption.
     seen: Option<(Snapshot, Facts)>,
@@ -34,31 +37,40 @@ pub struct Compiler {
     entries: Entries,
     ports: BTreeMap<PortKey, Port>,
     owners: BTreeMap<ServiceId, PortKey>,
-    /// Who wants a frontend; the first one has it. More than one only while a Service replaces another.
-    claims: BTreeMap<(FrontendKey, PortKey), ()>,
+    /// Who wants a frontend, and with which flags; the first one has it. More than one only while a Service replaces another.
+    claims: BTreeMap<(FrontendKey, PortKey), u32>,
     backends: Backends,
-    nodes_at: BTreeMap<Ipv4Addr, NodeName>,
+    lists: Lists,
+    nodes_at: BTreeMap<IpAddr, NodeName>,
     last_service: u32,
-}
-
-/// A Service port as compiled.
-#[derive(Clone, Debug)]
-struct Port {
-    id: ServiceId,
-    generation: u32,
-    frontends: Vec<FrontendKey>,
-    list: Vec<BackendId>,
-    terminating: bool,
+    /// Ports of the audience [`crate::Audience::HostPort`].
+    host_ports: usize,
+    limits: Limits,
 }
 
 impl Compiler {
     /// Start from what the maps hold.
-    pub fn adopt(entries: Entries) -> Self {
-        let backends = Backends::adopt(&entries);
+    pub fn adopt(entries: Entries, limits: Limits) -> Self {
+        let backends = Backends::adopt(&entries, limits.backends);
+        let lists = Lists::adopt(&entries, limits.slots);
         let in_frontends = entries.frontends.values().map(|frontend| frontend.service_id.0);
-        let in_slots = entries.slots.keys().map(|slot| slot.service_id.0);
-        let last_service = in_frontends.chain(in_slots).max().unwrap_or(0);
-        Self { entries, backends, last_service, ..Self::default() }
+        let in_affinity = entries.affinity_ok.iter().map(|key| key.service_id.0);
+        let in_ranges = entries.source_ranges.iter().map(|range| range.service_id.0);
+        let last_service = in_frontends.chain(in_affinity).chain(in_ranges).max().unwrap_or(0);
+        Self {
+            seen: None,
+            placed: Facts::default(),
+            ports: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            nodes_at: BTreeMap::new(),
+            entries,
+            backends,
+            lists,
+            last_service,
+            host_ports: 0,
+            limits,
+        }
     }
 
     /// What the maps hold once every plan has been carried out.
@@ -66,13 +78,30 @@ impl Compiler {
         &self.entries
     }
 
+    /// How much fits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// The Service port that an id stands for.
     pub fn owner(&self, id: ServiceId) -> Option<&PortKey> {
         self.owners.get(&id)
     }
 
+    /// Whether some pod of this node took a port of the node.
+    pub fn has_host_ports(&self) -> bool {
+        self.host_ports > 0
+    }
+
+    /// The node's address of one family as control knows it.
+    pub fn own_address(&self, ipv4: bool) -> Option<IpAddr> {
+        let (snapshot, facts) = self.seen.as_ref()?;
+        Places { snapshot, facts, nodes_at: &self.nodes_at }.own(ipv4)
+    }
+
     /// The writes that bring the maps to this snapshot and these facts.
     pub fn update(&mut self, snapshot: &Snapshot, facts: &Facts) -> Plan {
+        let everything = self.seen.is_none();
         let mut touched = self.touched(snapshot, facts);
         if touched.nodes {
             self.nodes_at = nodes_at(snapshot);
@@ -81,15 +110,26 @@ impl Compiler {
         let (standing, deleted): (Vec<_>, Vec<_>) = std::mem::take(&mut touched.services)
             .into_iter()
             .partition(|name| snapshot.services.contains_key(name));
-        for service in deleted.iter().chain(&standing) {
-            self.update_service(snapshot, facts, service, &mut touched);
+        for services in [deleted, standing] {
+            let wanted: Vec<Vec<WantedPort>> =
+                services.iter().map(|name| wanted_ports(snapshot, facts, name)).collect();
+            for (name, wanted) in services.iter().zip(&wanted) {
+                self.make_claims(name, wanted, &mut touched);
+            }
+            for port in wanted.into_iter().flatten() {
+                self.put_port(port, &mut touched);
+            }
         }
         let rivals = touched.frontends.iter().flat_map(|key| self.claimants(*key));
-        touched.ids.extend(rivals.map(|(_, port)| port.id));
+        touched.ids.extend(rivals.map(|(_, port, _)| port.id));
+        let mut plan = Plan { epoch: snapshot.epoch, ..Plan::default() };
+        let places = Places { snapshot, facts, nodes_at: &self.nodes_at };
+        self.plan_places(&places, &touched, &mut plan);
+        self.backends.plan(&places, &self.entries, &touched, &mut plan);
+        self.relist(&touched, everything, &mut plan);
+        self.plan_frontends(&touched, &mut plan);
         self.seen = Some((snapshot.clone(), facts.clone()));
-        let plan = self.plan(snapshot, facts, &touched);
-        plan.apply_to(&mut self.entries);
-        plan
+        self.finish(plan)
     }
 
     /// The writes for facts that changed alone. Before the first whole snapshot they concern only this node's own
@@ -104,8 +144,7 @@ impl Compiler {
         let places = Places { snapshot: &unknown, facts, nodes_at: &self.nodes_at };
         let mut plan = Plan::default();
         self.plan_places(&places, &touched, &mut plan);
-        plan.apply_to(&mut self.entries);
-        plan
+        self.finish(plan)
     }
 
     /// Backends that are in no slot any more and stay only until their connections have ended.
@@ -121,8 +160,21 @@ impl Compiler {
     pub fn retire(&mut self, drained: &[BackendId]) -> Plan {
         let mut plan = Plan { epoch: self.epoch(), ..Plan::default() };
         plan.gone.backends.extend(drained.iter().filter(|id| self.backends.forget(**id)));
+        self.finish(plan)
+    }
+
+    fn finish(&mut self, mut plan: Plan) -> Plan {
+        plan.overflow = self.overflow();
         plan.apply_to(&mut self.entries);
+        for id in &plan.gone.lists {
+            self.lists.give(*id);
+        }
         plan
+    }
+
+    /// A table that had no room, known only after trying.
+    fn overflow(&self) -> Option<Overflow> {
+        self.backends.overflow().or(self.lists.overflow())
     }
 
     fn epoch(&self) -> Epoch {
@@ -136,17 +188,9 @@ impl Compiler {
         }
     }
 
-    fn update_service(
-        &mut self,
-        snapshot: &Snapshot,
-        facts: &Facts,
-        name: &ObjectName,
-        touched: &mut Touched,
-    ) {
-        let wanted = match snapshot.services.get(name) {
-            Some(service) => wanted_ports(snapshot, &facts.node, service),
-            None => Vec::new(),
-        };
+    /// Removes the ports that a Service no longer has, and puts all claims on frontends before the first port is put,
+    /// so that who has a frontend is known by then.
+    fn make_claims(&mut self, name: &ObjectName, wanted: &[WantedPort], touched: &mut Touched) {
         let first = PortKey::first(name.clone());
         let standing: Vec<PortKey> = self
             .ports
@@ -160,181 +204,106 @@ impl Compiler {
             }
         }
         for port in wanted {
-            self.put_port(port, touched);
+            for frontend in self.ports.get(&port.key).iter().flat_map(|old| &old.frontends) {
+                self.claims.remove(&(*frontend, port.key.clone()));
+            }
+            for (frontend, flags) in &port.frontends {
+                self.claims.insert((*frontend, port.key.clone()), *flags);
+            }
         }
     }
 
-    fn remove_port(&mut self, key: &PortKey, touched: &mut Touched) {
-        let Some(port) = self.ports.remove(key) else { return };
-        self.owners.remove(&port.id);
-        touched.ids.insert(port.id);
-        for frontend in port.frontends {
-            self.claims.remove(&(frontend, key.clone()));
-            touched.frontends.insert(frontend);
-        }
-        self.backends.release(&port.list, port.terminating);
-        touched.backends.extend(port.list);
-    }
-
-    fn put_port(&mut self, wanted: WantedPort, touched: &mut Touched) {
-        let WantedPort { key, proto, frontends, backends, terminating } = wanted;
-        let mut port = match self.ports.remove(&key) {
-            Some(port) => port,
-            None => self.first_of(&frontends),
-        };
-        let list: Vec<BackendId> = backends
-            .into_iter()
-            .map(|(address, port)| self.backends.id((address, port, proto as u8)))
-            .collect();
-        self.backends.acquire(&list, terminating);
-        self.backends.release(&port.list, port.terminating);
-        touched.backends.extend(port.list.iter().chain(&list));
-        touched.frontends.extend(port.frontends.iter().chain(&frontends));
-        touched.ids.insert(port.id);
-        if self.in_slots(&port) != list {
-            port.generation = port.generation.wrapping_add(1).max(1);
-        }
-        for frontend in &port.frontends {
-            self.claims.remove(&(*frontend, key.clone()));
-        }
-        for frontend in &frontends {
-            self.claims.insert((*frontend, key.clone()), ());
-        }
-        self.owners.insert(port.id, key.clone());
-        let generation = port.generation;
-        let id = port.id;
-        self.ports.insert(key, Port { id, generation, frontends, list, terminating });
-    }
-
-    /// A port seen for the first time takes over the id and list that adopted maps have under one of its frontends.
-    fn first_of(&mut self, frontends: &[FrontendKey]) -> Port {
-        let standing = frontends.iter().find_map(|key| self.entries.frontends.get(key));
-        let free = |frontend: &&Frontend| {
-            frontend.service_id.0 != 0 && !self.owners.contains_key(&frontend.service_id)
-        };
-        let (id, generation) = match standing.filter(free) {
-            Some(frontend) => (frontend.service_id, frontend.generation),
-            None => (self.fresh_id(), 0),
-        };
-        Port { id, generation, frontends: Vec::new(), list: Vec::new(), terminating: false }
+    /// Whose claim on a frontend is the first.
+    fn first_claim(&self, frontend: FrontendKey) -> Option<&PortKey> {
+        let first = PortKey::first(ObjectName::new("", ""));
+        let ((claimed, owner), _) = self.claims.range((frontend, first)..).next()?;
+        (*claimed == frontend).then_some(owner)
     }
 
     fn fresh_id(&mut self) -> ServiceId {
         loop {
             self.last_service = self.last_service.wrapping_add(1).max(1);
             let id = ServiceId(self.last_service);
-            let in_maps = self.entries.slots_of(id).next().is_some();
-            if !in_maps && !self.owners.contains_key(&id) {
+            if !self.owners.contains_key(&id) {
                 return id;
             }
         }
     }
 
-    /// The list that the maps hold for a port's generation.
-    fn in_slots(&self, port: &Port) -> Vec<BackendId> {
-        self.entries
-            .slots_of(port.id)
-            .filter(|(slot, _)| slot.generation == port.generation)
-            .map(|(_, backend)| backend)
-            .collect()
-    }
-
-    fn plan(&self, snapshot: &Snapshot, facts: &Facts, touched: &Touched) -> Plan {
-        let places = Places { snapshot, facts, nodes_at: &self.nodes_at };
-        let mut plan = Plan { epoch: snapshot.epoch, ..Plan::default() };
-        self.plan_places(&places, touched, &mut plan);
-        self.backends.plan(&places, &self.entries, touched, &mut plan);
-        self.plan_slots(touched, &mut plan);
-        self.plan_frontends(touched, &mut plan);
-        plan
-    }
-
     fn plan_places(&self, places: &Places<'_>, touched: &Touched, plan: &mut Plan) {
+        let held = &self.entries;
         for address in &touched.addresses {
-            let key = Be32::from(*address);
-            match (places.endpoint(*address), self.entries.endpoints.get(&key)) {
-                (Some(wanted), held) if held != Some(&wanted) => {
-                    plan.endpoints.insert(key, wanted);
-                }
-                (None, Some(_)) => {
-                    plan.gone.endpoints.insert(key);
-                }
-                _ => {}
-            }
+            let key = Addr::from(*address);
+            let wanted = places.endpoint(*address);
+            settle(key, wanted, &held.endpoints, &mut plan.endpoints, &mut plan.gone.endpoints);
         }
         for cookie in &touched.cookies {
-            match (places.owner(*cookie), self.entries.netns.get(cookie)) {
-                (Some(wanted), held) if held != Some(&wanted) => {
-                    plan.netns.insert(*cookie, wanted);
-                }
-                (None, Some(_)) => {
-                    plan.gone.netns.insert(*cookie);
-                }
-                _ => {}
+            let wanted = places.owner(*cookie);
+            settle(*cookie, wanted, &held.netns, &mut plan.netns, &mut plan.gone.netns);
+        }
+        if touched.facts {
+            let wanted = places.node_addresses();
+            for key in wanted.keys().chain(held.node_addresses.keys()) {
+                let (put, gone) = (&mut plan.node_addresses, &mut plan.gone.node_addresses);
+                settle(*key, wanted.get(key).copied(), &held.node_addresses, put, gone);
             }
         }
-    }
-
-    fn plan_slots(&self, touched: &Touched, plan: &mut Plan) {
-        for id in &touched.ids {
-            let wanted = self.wanted_slots(*id);
-            for (key, backend) in &wanted {
-                if self.entries.slots.get(key) != Some(backend) {
-                    plan.slots.insert(*key, *backend);
-                }
+        if touched.nodes {
+            let wanted = places.ranges();
+            for key in wanted.keys().chain(held.ranges.keys()) {
+                let (put, gone) = (&mut plan.ranges, &mut plan.gone.ranges);
+                settle(*key, wanted.get(key).copied(), &held.ranges, put, gone);
             }
-            let stale = self.entries.slots_of(*id).map(|(key, _)| key);
-            plan.gone.slots.extend(stale.filter(|key| !wanted.contains_key(key)));
         }
-    }
-
-    /// None for a port that no frontend leads to, because another Service has them all.
-    fn wanted_slots(&self, id: ServiceId) -> BTreeMap<SlotKey, BackendId> {
-        let Some(key) = self.owners.get(&id) else { return BTreeMap::new() };
-        let Some(port) = self.ports.get(key) else { return BTreeMap::new() };
-        let has = |frontend: &FrontendKey| {
-            self.claimants(*frontend).next().is_some_and(|(first, _)| first == key)
-        };
-        if port.frontends.iter().any(has) { slots_of(port).collect() } else { BTreeMap::new() }
     }
 
     fn plan_frontends(&self, touched: &Touched, plan: &mut Plan) {
         for key in &touched.frontends {
-            match (self.frontend(*key), self.entries.frontends.get(key)) {
-                (Some(wanted), held) if held != Some(&wanted) => {
-                    plan.frontends.insert(*key, wanted);
-                }
-                (None, Some(_)) => {
-                    plan.gone.frontends.insert(*key);
-                }
-                _ => {}
-            }
+            let wanted = self.frontend(*key);
+            let held = &self.entries.frontends;
+            settle(*key, wanted, held, &mut plan.frontends, &mut plan.gone.frontends);
         }
     }
 
     fn frontend(&self, key: FrontendKey) -> Option<Frontend> {
-        let (_, port) = self.claimants(key).next()?;
+        let (_, port, flags) = self.claimants(key).next()?;
         Some(Frontend {
             service_id: port.id,
-            generation: port.generation,
-            backend_count: u32::try_from(port.list.len()).unwrap_or(u32::MAX),
-            flags: 0,
+            flags,
+            inside: port.inside.list,
+            outside: port.outside().list,
+            affinity_s: port.affinity_s,
         })
     }
 
-    /// The ports that want a frontend; the first has it.
-    fn claimants(&self, frontend: FrontendKey) -> impl Iterator<Item = (&PortKey, &Port)> {
+    /// The ports that want a frontend, and the flags that it would have; the first has it.
+    fn claimants(
+        &self,
+        frontend: FrontendKey,
+    ) -> impl Iterator<Item = (&PortKey, &Port, u32)> + use<'_> {
         let first = PortKey::first(ObjectName::new("", ""));
         self.claims
             .range((frontend, first)..)
-            .take_while(move |((claimed, _), ())| *claimed == frontend)
-            .filter_map(|((_, owner), ())| Some((owner, self.ports.get(owner)?)))
+            .take_while(move |((claimed, _), _)| *claimed == frontend)
+            .filter_map(|((_, owner), flags)| Some((owner, self.ports.get(owner)?, *flags)))
     }
 }
 
-fn slots_of(port: &Port) -> impl Iterator<Item = (SlotKey, BackendId)> + '_ {
-    (0u32..).zip(&port.list).map(|(index, backend)| {
-        let key = SlotKey { service_id: port.id, generation: port.generation, index };
-        (key, *backend)
-    })
+/// Plans the write of one entry, or its removal, or nothing.
+fn settle<K: Ord, V: PartialEq>(
+    key: K,
+    wanted: Option<V>,
+    held: &BTreeMap<K, V>,
+    put: &mut BTreeMap<K, V>,
+    gone: &mut std::collections::BTreeSet<K>,
+) {
+    match (wanted, held.get(&key)) {
+        (Some(wanted), held) if held != Some(&wanted) => {
+            put.insert(key, wanted);
+        }
+        (None, Some(_)) => {
+            gone.insert(key);
+        }
+        _ => {}
+    }
 }

@@ -1,10 +1,10 @@
 //! The contents of the maps that user space writes.
 
-use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+use std::collections::{BTreeMap, BTreeSet};
 
 use beeline_abi::{
-    Backend, BackendId, BackendState, Be32, Endpoint, Frontend, FrontendKey, NetnsOwner, Proto,
-    ServiceId, SlotKey, limits,
+    Addr, AffinityOkKey, Backend, BackendId, Endpoint, Frontend, FrontendKey, List, ListId,
+    NetnsOwner, RangeKey, ServiceId, limits,
 };
 
 /// Every entry, by map.
@@ -12,14 +12,83 @@ use beeline_abi::{
 pub struct Entries {
     /// `SERVICES`.
     pub frontends: BTreeMap<FrontendKey, Frontend>,
-    /// `BACKEND_SLOTS`.
-    pub slots: BTreeMap<SlotKey, BackendId>,
+    /// `BACKEND_SLOTS`: the lists that frontends name.
+    pub lists: BTreeMap<ListId, Run>,
+    /// The highest list number in any place, named or not: new ones are above it.
+    pub last_list: ListId,
     /// `BACKENDS`.
     pub backends: BTreeMap<BackendId, Backend>,
     /// `ENDPOINTS`.
-    pub endpoints: BTreeMap<Be32, Endpoint>,
+    pub endpoints: BTreeMap<Addr, Endpoint>,
     /// `NETNS`.
     pub netns: BTreeMap<u64, NetnsOwner>,
+    /// `AFFINITY_OK`.
+    pub affinity_ok: BTreeSet<AffinityOkKey>,
+    /// `SOURCE_RANGES`.
+    pub source_ranges: BTreeSet<SourceRange>,
+    /// `CLUSTER_RANGES`, with `RANGE_*` flags.
+    pub ranges: BTreeMap<RangeKey, u32>,
+    /// `NODE_ADDRESSES`, with `NODE_ADDRESS_*` flags.
+    pub node_addresses: BTreeMap<Addr, u32>,
+}
+
+/// Where a list lies, and who stands in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// Its first place in the array.
+    pub first: u32,
+    /// Place by place; a Maglev table names each backend many times.
+    pub places: Vec<BackendId>,
+}
+
+/// Who may call one Service port. Sorted by Service, unlike the map's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceRange {
+    /// The Service port.
+    pub service_id: ServiceId,
+    /// Prefix length of the address in its 128-bit form.
+    pub bits: u32,
+    /// First address.
+    pub addr: Addr,
+}
+
+/// How much fits into each map. [`Limits::default`] is what the kernel object declares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of `SERVICES`.
+    pub frontends: u32,
+    /// Of `BACKEND_SLOTS`.
+    pub slots: u32,
+    /// Of `BACKENDS`; the first id is one, so that one less fits.
+    pub backends: u32,
+    /// Of `ENDPOINTS`.
+    pub endpoints: u32,
+    /// Of `NETNS`.
+    pub netns: u32,
+    /// Of `AFFINITY_OK`.
+    pub affinity_ok: u32,
+    /// Of `SOURCE_RANGES`.
+    pub source_ranges: u32,
+    /// Of `CLUSTER_RANGES`.
+    pub ranges: u32,
+    /// Of `NODE_ADDRESSES`.
+    pub node_addresses: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frontends: limits::FRONTENDS_MAX,
+            slots: limits::SLOTS_MAX,
+            backends: limits::BACKENDS_MAX,
+            endpoints: limits::ENDPOINTS_MAX,
+            netns: limits::NETNS_MAX,
+            affinity_ok: limits::AFFINITY_OK_MAX,
+            source_ranges: limits::SOURCE_RANGES_MAX,
+            ranges: limits::CLUSTER_RANGES_MAX,
+            node_addresses: limits::NODE_ADDRESSES_MAX,
+        }
+    }
 }
 
 /// How full one map is.
@@ -42,133 +111,40 @@ impl Usage {
 
 impl Entries {
     /// How full each map is with these entries in it.
-    pub fn usage(&self) -> [Usage; 5] {
+    pub fn usage(&self, limits: &Limits) -> [Usage; 9] {
         use beeline_abi::maps;
         let usage = |map, entries, limit| Usage { map, entries, limit };
+        let slots = self.lists.values().map(|run| run.places.len()).sum();
         [
-            usage(maps::SERVICES, self.frontends.len(), limits::FRONTENDS_MAX),
-            usage(maps::BACKEND_SLOTS, self.slots.len(), limits::SLOTS_MAX),
-            usage(maps::BACKENDS, self.backends.len(), limits::BACKENDS_MAX),
-            usage(maps::ENDPOINTS, self.endpoints.len(), limits::ENDPOINTS_MAX),
-            usage(maps::NETNS, self.netns.len(), limits::NETNS_MAX),
+            usage(maps::SERVICES, self.frontends.len(), limits.frontends),
+            usage(maps::BACKEND_SLOTS, slots, limits.slots),
+            usage(maps::BACKENDS, self.backends.len(), limits.backends.saturating_sub(1)),
+            usage(maps::ENDPOINTS, self.endpoints.len(), limits.endpoints),
+            usage(maps::NETNS, self.netns.len(), limits.netns),
+            usage(maps::AFFINITY_OK, self.affinity_ok.len(), limits.affinity_ok),
+            usage(maps::SOURCE_RANGES, self.source_ranges.len(), limits.source_ranges),
+            usage(maps::CLUSTER_RANGES, self.ranges.len(), limits.ranges),
+            usage(maps::NODE_ADDRESSES, self.node_addresses.len(), limits.node_addresses),
         ]
     }
 
-    /// The slots of one Service port, all generations.
-    pub fn slots_of(&self, id: ServiceId) -> impl Iterator<Item = (SlotKey, BackendId)> + '_ {
-        let first = SlotKey { service_id: id, generation: 0, index: 0 };
-        let last = SlotKey { service_id: id, generation: u32::MAX, index: u32::MAX };
-        self.slots.range(first..=last).map(|(key, backend)| (*key, *backend))
-    }
-
-    /// The backends that a frontend leads to, in the order of its slots; holes are left out.
-    pub fn list_of(&self, frontend: &Frontend) -> Vec<BackendId> {
-        let slot = |index| SlotKey {
-            service_id: frontend.service_id,
-            generation: frontend.generation,
-            index,
-        };
-        (0..frontend.backend_count)
-            .filter_map(|index| self.slots.get(&slot(index)).copied())
-            .collect()
-    }
-}
-
-/// One line for each entry, map by map.
-impl fmt::Display for Entries {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (key, value) in sorted(&self.frontends) {
-            writeln!(f, "frontend {} -> {}", Key(key), List(value))?;
+    /// The places of a list; none when the maps hold another list there, or the empty one.
+    pub fn places_of(&self, list: &List) -> &[BackendId] {
+        match self.lists.get(&list.id) {
+            Some(run) if run.first == list.first && run.places.len() == list.count as usize => {
+                &run.places
+            }
+            _ => &[],
         }
-        for (key, value) in &self.slots {
-            writeln!(f, "slot {} -> backend {}", Slot(key), value.0)?;
-        }
-        for (id, backend) in &self.backends {
-            writeln!(f, "backend {} -> {}", id.0, Target(backend))?;
-        }
-        for (address, endpoint) in sorted_addresses(&self.endpoints) {
-            writeln!(f, "endpoint {address} -> {}", Who(endpoint))?;
-        }
-        for (cookie, owner) in &self.netns {
-            writeln!(f, "netns {cookie} -> {}", Owner(owner))?;
-        }
-        Ok(())
     }
-}
 
-/// Frontends as people sort them; the map's own order is that of bytes in memory.
-pub(crate) fn sorted(map: &BTreeMap<FrontendKey, Frontend>) -> Vec<(&FrontendKey, &Frontend)> {
-    let mut all: Vec<_> = map.iter().collect();
-    all.sort_by_key(|(key, _)| readable(key));
-    all
-}
-
-pub(crate) fn sorted_addresses<V>(map: &BTreeMap<Be32, V>) -> Vec<(Ipv4Addr, &V)> {
-    let mut all: Vec<_> = map.iter().map(|(key, value)| (Ipv4Addr::from(*key), value)).collect();
-    all.sort_by_key(|(address, _)| *address);
-    all
-}
-
-pub(crate) fn readable(key: &FrontendKey) -> (Ipv4Addr, u16, u8) {
-    (key.addr.into(), key.port.to_host(), key.proto)
-}
-
-pub(crate) struct Key<'a>(pub(crate) &'a FrontendKey);
-pub(crate) struct List<'a>(pub(crate) &'a Frontend);
-pub(crate) struct Slot<'a>(pub(crate) &'a SlotKey);
-pub(crate) struct Target<'a>(pub(crate) &'a Backend);
-pub(crate) struct Who<'a>(pub(crate) &'a Endpoint);
-pub(crate) struct Owner<'a>(pub(crate) &'a NetnsOwner);
-
-fn protocol(number: u8) -> &'static str {
-    Proto::from_raw(number).map_or("?", Proto::name)
-}
-
-impl fmt::Display for Key<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}:{:?}/{}", self.0.addr, self.0.port, protocol(self.0.proto))
+    /// The backends that callers on this node have behind a frontend, in the order of its list.
+    pub fn inside(&self, frontend: &Frontend) -> &[BackendId] {
+        self.places_of(&frontend.inside)
     }
-}
 
-impl fmt::Display for List<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Frontend { service_id, generation, backend_count, flags: _ } = self.0;
-        write!(f, "service {} generation {generation} backends {backend_count}", service_id.0)
-    }
-}
-
-impl fmt::Display for Slot<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.0.service_id.0, self.0.generation, self.0.index)
-    }
-}
-
-impl fmt::Display for Target<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = match BackendState::from_raw(self.0.state) {
-            Some(BackendState::Active) => "active",
-            Some(BackendState::Terminating) => "terminating",
-            Some(BackendState::Draining) => "draining",
-            None => "?",
-        };
-        let Backend { addr, port, proto, identity, .. } = self.0;
-        write!(f, "{addr:?}:{port:?}/{} {state} identity {}", protocol(*proto), identity.0)
-    }
-}
-
-impl fmt::Display for Who<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "identity {}", self.0.identity.0)?;
-        if self.0.ifindex != 0 {
-            write!(f, " link {}", self.0.ifindex)?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Owner<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let NetnsOwner { identity, endpoint_id, addr, flags } = self.0;
-        write!(f, "identity {} endpoint {} at {addr:?} flags {flags}", identity.0, endpoint_id.0)
+    /// The distinct backends that callers outside have behind a frontend.
+    pub fn outside(&self, frontend: &Frontend) -> BTreeSet<BackendId> {
+        self.places_of(&frontend.outside).iter().copied().collect()
     }
 }

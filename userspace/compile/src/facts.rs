@@ -2,12 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::Arc,
 };
 
 use beeline_abi::{Endpoint, EndpointId, Identity, NETNS_HOST, NetnsOwner};
 use beeline_tables::NodeName;
+use ipnet::IpNet;
 
 use crate::Entries;
 
@@ -17,11 +18,17 @@ pub struct Facts {
     /// Its name.
     pub node: NodeName,
     /// Its own addresses.
-    pub host_addresses: BTreeSet<Ipv4Addr>,
+    pub host_addresses: BTreeSet<IpAddr>,
+    /// Those of them at which node ports answer.
+    pub node_port_addresses: BTreeSet<IpAddr>,
+    /// Whether node ports answer at the loopback addresses too, for callers on the node.
+    pub loopback_node_ports: bool,
+    /// What belongs to the cluster beside what its nodes say: reached without masquerade.
+    pub cluster_ranges: BTreeSet<IpNet>,
     /// Cookie of its own network namespace: sockets there are translated too.
     pub host_netns: Option<u64>,
-    /// Pods whose links carry our programs, by address.
-    pub attached: BTreeMap<Ipv4Addr, Attached>,
+    /// Pods whose links carry our programs, by each of their addresses.
+    pub attached: BTreeMap<IpAddr, Attached>,
 }
 
 /// A pod that runs here and whose link carries our programs.
@@ -51,15 +58,14 @@ impl Attached {
 impl Facts {
     /// The pods that adopted maps say are attached. Kept until their owner attaches them again or lets them go, so that
     /// a restart takes no pod out of the maps, not even for a moment.
-    pub fn attached_in(entries: &Entries) -> BTreeMap<Ipv4Addr, Attached> {
+    pub fn attached_in(entries: &Entries) -> BTreeMap<IpAddr, Attached> {
         let local = |owner: &NetnsOwner| owner.flags & NETNS_HOST == 0;
-        entries
-            .netns
-            .iter()
-            .filter(|(_, owner)| local(owner))
-            .filter_map(|(cookie, owner)| {
-                let endpoint = entries.endpoints.get(&owner.addr)?;
-                Some((owner.addr.into(), found(*cookie, owner, endpoint)))
+        let owners = entries.netns.iter().filter(|(_, owner)| local(owner));
+        owners
+            .flat_map(|(cookie, owner)| [owner.addr, owner.addr6].map(|addr| (cookie, owner, addr)))
+            .filter_map(|(cookie, owner, addr)| {
+                let endpoint = entries.endpoints.get(&addr)?;
+                Some((addr.into(), found(*cookie, owner, endpoint)))
             })
             .collect()
     }

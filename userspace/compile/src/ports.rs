@@ -1,28 +1,53 @@
 //! Service ports: which frontends they have and which backends may serve them.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::net::IpAddr;
 
-use beeline_abi::{Be16, FrontendKey, Proto};
-use beeline_tables::{
-    Backend, NodeName, ObjectName, Protocol, Service, ServicePort, ServiceType, Snapshot,
-    TrafficPolicy,
+use beeline_abi::{
+    Addr, Be16, FRONTEND_EXTERNAL, FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY,
+    FRONTEND_SOURCE_RANGES, FrontendKey, Proto,
 };
+use beeline_tables::{
+    ObjectName, Protocol, Service, ServicePort, ServiceType, Snapshot, TrafficPolicy,
+};
+
+use crate::{
+    Facts,
+    candidates::{Candidates, Chosen},
+    entries::SourceRange,
+    host_ports,
+};
+
+/// Which callers a Service port is for. They may have different backends, so each is compiled by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Audience {
+    /// The cluster, by ClusterIP.
+    Cluster,
+    /// The world, by node port, load balancer or external address.
+    External,
+    /// Whoever calls a port of this node that a pod took for itself (`hostPort`).
+    HostPort,
+}
 
 /// What names a Service port for as long as it lives.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortKey {
-    /// The Service.
+    /// The Service, or the Pod of a host port.
     pub service: ObjectName,
-    /// The port that callers dial.
+    /// The port that callers dial; of a Service always that of its ClusterIP.
     pub port: u16,
     /// Its protocol.
     pub protocol: Protocol,
+    /// Whose callers.
+    pub audience: Audience,
+    /// Of which family.
+    pub ipv4: bool,
 }
 
 impl PortKey {
     /// Not above any port of the Service: where its ports begin in a sorted map.
     pub(crate) fn first(service: ObjectName) -> Self {
-        Self { service, port: 0, protocol: Protocol::Tcp }
+        let (protocol, audience) = (Protocol::Tcp, Audience::Cluster);
+        Self { service, port: 0, protocol, audience, ipv4: false }
     }
 }
 
@@ -31,104 +56,147 @@ impl PortKey {
 pub(crate) struct WantedPort {
     pub(crate) key: PortKey,
     pub(crate) proto: Proto,
-    pub(crate) frontends: Vec<FrontendKey>,
-    /// Where connections may go, in the order of addresses.
-    pub(crate) backends: Vec<(Ipv4Addr, u16)>,
-    /// All of them are ending, and serve because nothing else is left.
-    pub(crate) terminating: bool,
+    /// What callers dial, with the `FRONTEND_*` flags of each.
+    pub(crate) frontends: Vec<(FrontendKey, u32)>,
+    pub(crate) inside: Chosen,
+    /// `None`: the same as inside.
+    pub(crate) outside: Option<Chosen>,
+    pub(crate) affinity_s: u32,
+    /// Prefix length and first address of those who may call frontends with that flag.
+    pub(crate) source_ranges: Vec<(u32, Addr)>,
 }
 
-/// The ports of one Service. Those with a protocol that the programs do not translate are left out.
+/// The number of a protocol.
+pub(crate) fn number(protocol: Protocol) -> Proto {
+    match protocol {
+        Protocol::Tcp => Proto::Tcp,
+        Protocol::Udp => Proto::Udp,
+        Protocol::Sctp => Proto::Sctp,
+    }
+}
+
+/// The ports of the Service of that name, and the host ports of the Pod of that name.
 pub(crate) fn wanted_ports(
     snapshot: &Snapshot,
-    node: &NodeName,
-    service: &Service,
+    facts: &Facts,
+    name: &ObjectName,
 ) -> Vec<WantedPort> {
+    let mut wanted = host_ports::of_pod(snapshot, facts, name);
+    let Some(service) = snapshot.services.get(name) else { return wanted };
     if service.service_type == ServiceType::ExternalName {
-        return Vec::new();
+        return wanted;
     }
-    service.ports.iter().filter_map(|port| wanted_port(snapshot, node, service, port)).collect()
+    for ipv4 in [true, false] {
+        if !service.cluster_ips.iter().any(|address| address.is_ipv4() == ipv4) {
+            continue;
+        }
+        for port in &service.ports {
+            let candidates = Candidates::find(snapshot, facts, service, port, ipv4);
+            wanted.push(cluster(service, port, ipv4, &candidates));
+            wanted.extend(external(service, port, ipv4, &candidates));
+        }
+    }
+    wanted
 }
 
-fn wanted_port(
-    snapshot: &Snapshot,
-    node: &NodeName,
+fn cluster(
     service: &Service,
     port: &ServicePort,
+    ipv4: bool,
+    candidates: &Candidates,
+) -> WantedPort {
+    let inside = match service.internal_policy {
+        TrafficPolicy::Cluster => candidates.anywhere(),
+        TrafficPolicy::Local => candidates.on_this_node(),
+    };
+    let has_remote = if candidates.exist() { FRONTEND_HAS_REMOTE } else { 0 };
+    let flags = if inside.backends.is_empty() { has_remote } else { 0 };
+    let frontends = of_family(&service.cluster_ips, ipv4)
+        .map(|address| (frontend(address, port.port, port.protocol), flags));
+    WantedPort {
+        frontends: frontends.collect(),
+        inside,
+        outside: None,
+        ..empty(service, port, Audience::Cluster, ipv4)
+    }
+}
+
+/// Callers on this node and in its pods may be sent anywhere, whatever the policy for those outside is.
+fn external(
+    service: &Service,
+    port: &ServicePort,
+    ipv4: bool,
+    candidates: &Candidates,
 ) -> Option<WantedPort> {
-    let proto = translated(port.protocol)?;
-    let frontends = frontends(service, port, proto);
+    let outside = match service.external_policy {
+        TrafficPolicy::Cluster => candidates.anywhere(),
+        TrafficPolicy::Local => candidates.on_this_node(),
+    };
+    let local_only = service.external_policy == TrafficPolicy::Local;
+    let nobody = outside.backends.is_empty() && candidates.exist();
+    let mut flags = FRONTEND_EXTERNAL;
+    flags |= if local_only { FRONTEND_LOCAL_ONLY } else { 0 };
+    flags |= if nobody { FRONTEND_HAS_REMOTE } else { 0 };
+    let source_ranges: Vec<_> = service
+        .source_ranges
+        .iter()
+        .filter(|range| range.addr().is_ipv4() == ipv4)
+        .map(|range| wide(range.network(), range.prefix_len()))
+        .collect();
+    // A Service whose ranges are all of the other family admits nobody of this one.
+    let checked = if service.source_ranges.is_empty() { 0 } else { FRONTEND_SOURCE_RANGES };
+    let key = |address: IpAddr| frontend(address, port.port, port.protocol);
+    let mut frontends: Vec<(FrontendKey, u32)> = Vec::new();
+    if let Some(node_port) = port.node_port {
+        let any = if ipv4 { Addr::ANY_V4 } else { Addr::NONE };
+        let port_key = Be16::from_host(node_port);
+        frontends.push((FrontendKey::new(any, port_key, number(port.protocol)), flags));
+    }
+    frontends.extend(of_family(&service.external_ips, ipv4).map(|it| (key(it), flags)));
+    let balanced = of_family(&service.load_balancer_ips, ipv4);
+    frontends.extend(balanced.map(|it| (key(it), flags | checked)));
     if frontends.is_empty() {
         return None;
     }
-    let fitness = candidates(snapshot, node, service, port);
-    let (backends, terminating) = choose(&fitness);
-    let key = PortKey { service: service.name.clone(), port: port.port, protocol: port.protocol };
-    Some(WantedPort { key, proto, frontends, backends, terminating })
+    let (inside, outside) = (candidates.anywhere(), Some(outside));
+    let empty = empty(service, port, Audience::External, ipv4);
+    Some(WantedPort { frontends, inside, outside, source_ranges, ..empty })
 }
 
-/// The number of a protocol that the programs translate.
-pub(crate) fn translated(protocol: Protocol) -> Option<Proto> {
-    match protocol {
-        Protocol::Tcp => Some(Proto::Tcp),
-        Protocol::Udp => Some(Proto::Udp),
-        Protocol::Sctp => None,
+fn empty(service: &Service, port: &ServicePort, audience: Audience, ipv4: bool) -> WantedPort {
+    let (name, protocol) = (service.name.clone(), port.protocol);
+    WantedPort {
+        key: PortKey { service: name, port: port.port, protocol, audience, ipv4 },
+        proto: number(protocol),
+        frontends: Vec::new(),
+        inside: Chosen::default(),
+        outside: None,
+        affinity_s: service.affinity_timeout_s.unwrap_or(0),
+        source_ranges: Vec::new(),
     }
 }
 
-/// What callers dial. Node ports, external and load-balancer addresses will be added here.
-fn frontends(service: &Service, port: &ServicePort, proto: Proto) -> Vec<FrontendKey> {
-    let frontend =
-        |address: &Ipv4Addr| FrontendKey::new((*address).into(), Be16::from_host(port.port), proto);
-    service.cluster_ips.iter().map(frontend).collect()
+fn of_family(addresses: &[IpAddr], ipv4: bool) -> impl Iterator<Item = IpAddr> + '_ {
+    addresses.iter().copied().filter(move |address| address.is_ipv4() == ipv4)
 }
 
-/// What one address is good for, over all slices that name it.
-#[derive(Clone, Copy, Debug, Default)]
-struct Fitness {
-    ready: bool,
-    ending: bool,
+/// What callers dial.
+pub(crate) fn frontend(address: IpAddr, port: u16, protocol: Protocol) -> FrontendKey {
+    FrontendKey::new(address.into(), Be16::from_host(port), number(protocol))
 }
 
-/// Every address behind a Service port, with the port that its own slice gives to the port's name.
-fn candidates(
-    snapshot: &Snapshot,
-    node: &NodeName,
-    service: &Service,
-    port: &ServicePort,
-) -> BTreeMap<(Ipv4Addr, u16), Fitness> {
-    let mut found: BTreeMap<(Ipv4Addr, u16), Fitness> = BTreeMap::new();
-    for slice in snapshot.slices_for(&service.name) {
-        let named =
-            |p: &&beeline_tables::SlicePort| p.name == port.name && p.protocol == port.protocol;
-        let Some(target) = slice.ports.iter().find(named) else { continue };
-        for backend in slice.backends.iter().filter(|backend| admitted(service, node, backend)) {
-            let fitness = found.entry((backend.address, target.port)).or_default();
-            fitness.ready |= backend.ready || service.publish_not_ready;
-            fitness.ending |= backend.serving && backend.terminating;
-        }
+/// A prefix in the 128-bit form.
+pub(crate) fn wide(network: IpAddr, length: u8) -> (u32, Addr) {
+    let before = if network.is_ipv4() { 96 } else { 0 };
+    (before + u32::from(length), network.into())
+}
+
+impl WantedPort {
+    /// Its source ranges under the number of the Service port.
+    pub(crate) fn source_ranges_of(
+        ranges: &[(u32, Addr)],
+        service_id: beeline_abi::ServiceId,
+    ) -> impl Iterator<Item = SourceRange> + '_ {
+        ranges.iter().map(move |(bits, addr)| SourceRange { service_id, bits: *bits, addr: *addr })
     }
-    found
-}
-
-/// Whether the internal traffic policy lets callers on this node reach a backend.
-fn admitted(service: &Service, node: &NodeName, backend: &Backend) -> bool {
-    match service.internal_policy {
-        TrafficPolicy::Cluster => true,
-        TrafficPolicy::Local => backend.node.as_ref() == Some(node),
-    }
-}
-
-/// The ready ones; when there are none, those that still serve while they end.
-fn choose(fitness: &BTreeMap<(Ipv4Addr, u16), Fitness>) -> (Vec<(Ipv4Addr, u16)>, bool) {
-    let pick = |fit: fn(&Fitness) -> bool| -> Vec<_> {
-        fitness.iter().filter(|(_, it)| fit(it)).map(|(key, _)| *key).collect()
-    };
-    let ready = pick(|it| it.ready);
-    if !ready.is_empty() {
-        return (ready, false);
-    }
-    let ending = pick(|it| it.ending);
-    let terminating = !ending.is_empty();
-    (ending, terminating)
 }

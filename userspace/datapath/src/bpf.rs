@@ -29,11 +29,13 @@ pub(crate) enum AttachType {
     Connect4 = 10,
     Connect6 = 11,
     Sendmsg4 = 14,
+    Sendmsg6 = 15,
     Recvmsg4 = 19,
     Recvmsg6 = 20,
     Getpeername4 = 29,
     Getpeername6 = 30,
     SockRelease = 34,
+    Xdp = 37,
     TcxIngress = 46,
     TcxEgress = 47,
 }
@@ -42,7 +44,12 @@ pub(crate) enum AttachType {
 pub(crate) enum Target<'a> {
     Cgroup(BorrowedFd<'a>),
     Link(u32),
+    /// The driver of a link.
+    Driver(u32),
 }
+
+/// `XDP_FLAGS_DRV_MODE` of linux/if_link.h: in the driver or not at all.
+const IN_DRIVER: u32 = 1 << 2;
 
 /// The argument of `LINK_CREATE` up to the fields of tcx, which stay zero: append, whatever the revision.
 #[repr(C)]
@@ -107,15 +114,16 @@ pub(crate) fn link_create(
     target: &Target<'_>,
     attach_type: AttachType,
 ) -> io::Result<OwnedFd> {
-    let target = match target {
-        Target::Cgroup(fd) => raw(*fd),
-        Target::Link(index) => *index,
+    let (target, flags) = match target {
+        Target::Cgroup(fd) => (raw(*fd), 0),
+        Target::Link(index) => (*index, 0),
+        Target::Driver(index) => (*index, IN_DRIVER),
     };
     let mut attr = LinkCreate {
         prog_fd: raw(program),
         target,
         attach_type: attach_type as u32,
-        flags: 0,
+        flags,
         relative_fd: 0,
         pad: 0,
         expected_revision: 0,

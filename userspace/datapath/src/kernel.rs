@@ -7,25 +7,29 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use beeline_abi::{
-    BackendId, CONFIG_LAZY_EVENTS, Config as KernelConfig, Epoch as AbiEpoch, Identity,
+    Addr, BackendId, Be16, CONFIG_DSR, CONFIG_EVERY_CALLER, CONFIG_FLOWS, CONFIG_HOST_PORTS,
+    CONFIG_LAZY_EVENTS, CONFIG_MASQUERADE, Config as KernelConfig, Epoch as AbiEpoch, Identity,
     LAYOUT_VERSION,
 };
-use beeline_compile::{Attached, Compiler, Facts, Plan};
+use beeline_compile::{Attached, Compiler, Facts, Overflow, Plan};
 use beeline_tables::{Epoch, Snapshot};
 
 use crate::{
-    Config, DatapathError, EndpointAttach, Held, endpoints,
+    Config, DatapathError, EndpointAttach, Held, LbMode, endpoints,
     layout::{self, Found},
     maps::Maps,
     pins::Pins,
     programs::Programs,
-    view,
+    uplinks, view,
 };
 
 /// How long a removed backend keeps its counters when connections to it never end.
 const DRAIN_MAX: Duration = Duration::from_secs(15 * 60);
 /// From here on a map's fullness is worth a warning.
 const PRESSURE_PERCENT: usize = 80;
+
+/// Where Kubernetes gives node ports unless told otherwise. Others work too, at the price of one more look-up for each connection.
+const NODE_PORTS: (u16, u16) = (30_000, 32_767);
 
 /// Intent that the kernel acts upon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +49,7 @@ pub(crate) struct Kernel {
     /// `None` after a failed write: what the maps hold must be read again.
     compiler: Option<Compiler>,
     facts: Facts,
+    config: Config,
     draining: BTreeMap<BackendId, Instant>,
     pressed: BTreeSet<&'static str>,
 }
@@ -54,25 +59,29 @@ impl Kernel {
     pub(crate) fn open(config: &Config) -> Result<Self, DatapathError> {
         let pins = Pins::prepare(config)?;
         let found = layout::check(&pins)?;
-        let programs = Programs::load(&pins)?;
-        let mut maps = Maps::open(&pins)?;
+        let programs = Programs::load(&pins, &config.sizes)?;
+        let maps = Maps::open(&pins)?;
         let entries = maps.entries()?;
-        maps.repair_counters(&entries.backends)?;
         let mut facts = Facts {
             node: config.node.clone(),
             host_addresses: config.host_addresses.iter().copied().collect(),
+            node_port_addresses: config.node_port_addresses.iter().copied().collect(),
+            loopback_node_ports: config.loopback_node_ports,
+            cluster_ranges: config.cluster_ranges.iter().copied().collect(),
             host_netns: Some(beeline_sys::netns::cookie_of_self()?),
             attached: Facts::attached_in(&entries),
         };
         let alive = endpoints::adopt(&programs, &pins)?;
         facts.attached.retain(|_, attached| alive.contains(&attached.ifindex));
         let (draining, pressed) = (BTreeMap::new(), BTreeSet::new());
-        let compiler = Some(Compiler::adopt(entries));
-        let mut kernel = Self { pins, programs, maps, compiler, facts, draining, pressed };
+        let compiler = Some(Compiler::adopt(entries, maps.limits()));
+        let config = config.clone();
+        let mut kernel = Self { pins, programs, maps, compiler, facts, config, draining, pressed };
         let epoch = kernel.maps.config()?.epoch;
         kernel.write_config(Epoch(epoch.0))?;
         kernel.place()?;
-        kernel.programs.attach_cgroup(&kernel.pins, &config.cgroup_root)?;
+        kernel.programs.attach_cgroup(&kernel.pins, &kernel.config.cgroup_root)?;
+        uplinks::attach(&kernel.programs, &kernel.pins, &kernel.config)?;
         let pods = kernel.facts.attached.len();
         tracing::info!(
             adopted = found == Found::Adopted,
@@ -92,26 +101,25 @@ impl Kernel {
         let facts = self.facts.clone();
         let plan = self.compiler()?.update(snapshot, &facts);
         self.execute(&plan)?;
-        if self.maps.config()?.epoch.0 != plan.epoch.0 {
-            self.write_config(plan.epoch)?;
-        }
+        self.write_config(plan.epoch)?;
         Ok(InForce { epoch: plan.epoch, writes: plan.writes(), took: start.elapsed() })
     }
 
     /// Who it is comes first, so that the first packet finds it; then the programs.
     pub(crate) fn attach(&mut self, endpoint: &EndpointAttach) -> Result<(), DatapathError> {
-        let known = self.facts.attached.get(&endpoint.address);
-        let attached = Attached {
-            uid: Some(endpoint.uid.clone()),
-            ifindex: endpoint.ifindex,
-            netns_cookie: endpoint.netns_cookie,
-            pod_mac: endpoint.pod_mac,
-            host_mac: endpoint.host_mac,
-            identity: known
-                .filter(|known| known.ifindex == endpoint.ifindex)
-                .map_or(Identity::UNKNOWN, |known| known.identity),
-        };
-        self.facts.attached.insert(endpoint.address, attached);
+        for address in &endpoint.addresses {
+            let known = self.facts.attached.get(address);
+            let known = known.filter(|known| known.ifindex == endpoint.ifindex);
+            let attached = Attached {
+                uid: Some(endpoint.uid.clone()),
+                ifindex: endpoint.ifindex,
+                netns_cookie: endpoint.netns_cookie,
+                pod_mac: endpoint.pod_mac,
+                host_mac: endpoint.host_mac,
+                identity: known.map_or(Identity::UNKNOWN, |known| known.identity),
+            };
+            self.facts.attached.insert(*address, attached);
+        }
         self.place()?;
         endpoints::attach(&self.programs, &self.pins, endpoint.ifindex)
     }
@@ -142,8 +150,7 @@ impl Kernel {
         let mut ended = Vec::new();
         for id in idle {
             let since = *self.draining.entry(id).or_insert(now);
-            let open =
-                self.maps.counters_of(id).map_or(0, |counters| view::open_connections(&counters));
+            let open = view::open_connections(&self.maps.counters_of(id));
             if open == 0 || now.duration_since(since) > DRAIN_MAX {
                 ended.push(id);
             }
@@ -158,7 +165,9 @@ impl Kernel {
     pub(crate) fn held(&self) -> Result<Held, DatapathError> {
         let entries = self.maps.entries()?;
         let epoch = self.maps.config()?.epoch.0;
-        Ok(view::held(epoch, &entries, self.compiler.as_ref(), |id| self.maps.counters_of(id)))
+        let limits = self.maps.limits();
+        let counters = |id| self.maps.counters_of(id);
+        Ok(view::held(epoch, &entries, self.compiler.as_ref(), &limits, counters))
     }
 
     pub(crate) fn maps(&self) -> &Maps {
@@ -178,7 +187,7 @@ impl Kernel {
     fn compiler(&mut self) -> Result<&mut Compiler, DatapathError> {
         let compiler = match self.compiler.take() {
             Some(compiler) => compiler,
-            None => Compiler::adopt(self.maps.entries()?),
+            None => Compiler::adopt(self.maps.entries()?, self.maps.limits()),
         };
         Ok(self.compiler.insert(compiler))
     }
@@ -194,17 +203,12 @@ impl Kernel {
 
     /// The fullest moment is between the last write and the first removal.
     fn check_room(&mut self, plan: &Plan) -> Result<(), DatapathError> {
+        if let Some(Overflow { map, limit, wanted }) = plan.overflow {
+            return Err(DatapathError::Full { map, limit, wanted });
+        }
         let Some(compiler) = &self.compiler else { return Ok(()) };
-        let gone = &plan.gone;
-        let leaving = [
-            gone.frontends.len(),
-            gone.slots.len(),
-            gone.backends.len(),
-            gone.endpoints.len(),
-            gone.netns.len(),
-        ];
-        for (usage, leaving) in compiler.entries().usage().into_iter().zip(leaving) {
-            let wanted = usage.entries + leaving;
+        for usage in compiler.entries().usage(compiler.limits()) {
+            let wanted = usage.entries + plan.gone.leaving(usage.map);
             if wanted > usage.limit as usize {
                 return Err(DatapathError::Full { map: usage.map, limit: usage.limit, wanted });
             }
@@ -222,11 +226,35 @@ impl Kernel {
         Ok(())
     }
 
+    /// What the programs need to know of this node; written only when it changed.
     fn write_config(&mut self, epoch: Epoch) -> Result<(), DatapathError> {
-        self.maps.set_config(KernelConfig {
+        let mut flags = CONFIG_LAZY_EVENTS | CONFIG_FLOWS;
+        let host_ports = self.compiler.as_ref().is_some_and(Compiler::has_host_ports);
+        for (set, flag) in [
+            (self.config.every_caller, CONFIG_EVERY_CALLER),
+            (self.config.lb_mode == LbMode::Dsr, CONFIG_DSR),
+            (self.config.masquerade, CONFIG_MASQUERADE),
+            (host_ports, CONFIG_HOST_PORTS),
+        ] {
+            flags |= if set { flag } else { 0 };
+        }
+        let own = |ipv4| {
+            let told = self.compiler.as_ref().and_then(|compiler| compiler.own_address(ipv4));
+            let found = self.facts.host_addresses.iter().find(|it| it.is_ipv4() == ipv4).copied();
+            told.or(found).map_or(Addr::NONE, Addr::from)
+        };
+        let (first, last) = self.config.snat_ports;
+        let wanted = KernelConfig {
             layout_version: LAYOUT_VERSION,
-            flags: CONFIG_LAZY_EVENTS,
+            flags,
             epoch: AbiEpoch(epoch.0),
-        })
+            node_addr: own(true),
+            node_addr6: own(false),
+            snat_port_first: Be16::from_host(first),
+            snat_port_last: Be16::from_host(last),
+            node_port_first: Be16::from_host(NODE_PORTS.0),
+            node_port_last: Be16::from_host(NODE_PORTS.1),
+        };
+        if self.maps.config()? == wanted { Ok(()) } else { self.maps.set_config(wanted) }
     }
 }

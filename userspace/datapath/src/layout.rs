@@ -8,8 +8,9 @@ use aya::{
     maps::{Array, Map, MapData, MapInfo},
 };
 use beeline_abi::{
-    Backend, BackendCounters, BackendId, Be32, Config, Connection, DropCount, Endpoint, FlowKey,
-    FlowLink, FlowState, Frontend, FrontendKey, LAYOUT_VERSION, NetnsOwner, SlotKey, Tuple,
+    Addr, Affinity, AffinityKey, AffinityOkKey, Backend, BackendCounters, Config, Connection,
+    DropCount, Endpoint, FlowKey, FlowLink, FlowState, FragmentKey, FragmentPorts, Frontend,
+    FrontendKey, LAYOUT_VERSION, NetnsOwner, RangeKey, Slot, SourceRangeKey, Track, Tuple,
     UdpReverse, UdpReverseKey, maps,
 };
 
@@ -25,20 +26,27 @@ pub(crate) enum Found {
 }
 
 /// Sizes of key and value of every pinned map; the ring has none.
-fn sizes() -> [(&'static str, u32, u32); 14] {
+fn sizes() -> [(&'static str, u32, u32); 21] {
     fn of<K, V>(name: &'static str) -> (&'static str, u32, u32) {
         let bytes = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         (name, bytes(size_of::<K>()), bytes(size_of::<V>()))
     }
     [
         of::<FrontendKey, Frontend>(maps::SERVICES),
-        of::<SlotKey, BackendId>(maps::BACKEND_SLOTS),
-        of::<BackendId, Backend>(maps::BACKENDS),
-        of::<BackendId, BackendCounters>(maps::BACKEND_COUNTERS),
+        of::<u32, Slot>(maps::BACKEND_SLOTS),
+        of::<u32, Backend>(maps::BACKENDS),
+        of::<u32, BackendCounters>(maps::BACKEND_COUNTERS),
+        of::<AffinityKey, Affinity>(maps::AFFINITY),
+        of::<AffinityOkKey, u32>(maps::AFFINITY_OK),
+        of::<SourceRangeKey, u32>(maps::SOURCE_RANGES),
+        of::<RangeKey, u32>(maps::CLUSTER_RANGES),
+        of::<Addr, u32>(maps::NODE_ADDRESSES),
+        of::<Tuple, Track>(maps::CONNTRACK),
+        of::<FragmentKey, FragmentPorts>(maps::FRAGMENTS),
         of::<u64, Connection>(maps::CONNECTIONS),
         of::<UdpReverseKey, UdpReverse>(maps::UDP_REVERSE),
         of::<Tuple, FlowLink>(maps::FLOW_LINKS),
-        of::<Be32, Endpoint>(maps::ENDPOINTS),
+        of::<Addr, Endpoint>(maps::ENDPOINTS),
         of::<u64, NetnsOwner>(maps::NETNS),
         of::<FlowKey, FlowState>(maps::FLOWS),
         of::<(), ()>(maps::EVENTS),

@@ -32,10 +32,12 @@ mod logs;
 mod maps;
 mod pins;
 mod programs;
+mod shared;
+mod uplinks;
 mod view;
 
 pub use actor::Datapath;
-pub use config::{Config, EndpointAttach};
+pub use config::{Config, Edge, EndpointAttach, LbMode, SNAT_PORTS, Sizes};
 pub use error::DatapathError;
 pub use events::EventBatch;
 pub use features::{Feature, State, features};

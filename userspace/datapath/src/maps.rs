@@ -9,43 +9,47 @@ use std::{
 
 use aya::{
     Pod,
-    maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf},
-    util::nr_cpus,
+    maps::{Array, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf},
 };
 use beeline_abi::{
-    Backend, BackendCounters, BackendId, Be32, Config, Counter, DropCount, DropReason, Endpoint,
-    Frontend, FrontendKey, NetnsOwner, SlotKey, maps,
+    Addr, AffinityOkKey, Backend, BackendCounters, BackendId, Config, Counter, DropCount,
+    DropReason, Endpoint, Frontend, FrontendKey, List, ListId, NetnsOwner, RangeKey,
+    SOURCE_RANGE_BITS, Slot, SourceRangeKey, maps,
 };
-use beeline_compile::{Entries, Plan};
+use beeline_compile::{Entries, Limits, Plan, Run, SourceRange};
 
-use crate::{DatapathError, bpf, pins::Pins};
+use crate::{DatapathError, bpf, pins::Pins, shared::SharedArray};
 
-/// A hash map that user space writes.
+/// A hash map or prefix trie that user space writes.
 struct Table<K, V> {
     name: &'static str,
     fd: OwnedFd,
+    limit: u32,
     types: PhantomData<(K, V)>,
 }
 
 /// Every map that this process reads or writes.
 pub(crate) struct Maps {
     services: Table<FrontendKey, Frontend>,
-    slots: Table<SlotKey, BackendId>,
-    backends: Table<BackendId, Backend>,
-    endpoints: Table<Be32, Endpoint>,
+    slots: SharedArray<Slot>,
+    backends: SharedArray<Backend>,
+    counts: SharedArray<BackendCounters>,
+    endpoints: Table<Addr, Endpoint>,
     netns: Table<u64, NetnsOwner>,
-    counts: PerCpuHashMap<MapData, BackendId, BackendCounters>,
+    affinity_ok: Table<AffinityOkKey, u32>,
+    source_ranges: Table<SourceRangeKey, u32>,
+    ranges: Table<RangeKey, u32>,
+    node_addresses: Table<Addr, u32>,
     counters: PerCpuArray<MapData, u64>,
     drops: PerCpuArray<MapData, DropCount>,
     config: Array<MapData, Config>,
     events: Option<RingBuf<MapData>>,
-    cpus: usize,
 }
 
 impl<K: Pod + Default + Ord, V: Pod + Default> Table<K, V> {
     fn open(pins: &Pins, name: &'static str) -> Result<Self, DatapathError> {
         let fd = bpf::get(&pins.map(name)).map_err(|source| failed("open", name, source))?;
-        Ok(Self { name, fd, types: PhantomData })
+        Ok(Self { name, fd, limit: size_of_map(pins, name)?, types: PhantomData })
     }
 
     fn read(&self) -> Result<BTreeMap<K, V>, DatapathError> {
@@ -54,21 +58,24 @@ impl<K: Pod + Default + Ord, V: Pod + Default> Table<K, V> {
         Ok(all.into_iter().collect())
     }
 
-    fn put(&self, entries: &BTreeMap<K, V>) -> Result<(), DatapathError> {
-        if entries.is_empty() {
+    fn put(&self, entries: impl Iterator<Item = (K, V)>) -> Result<(), DatapathError> {
+        let (keys, values): (Vec<K>, Vec<V>) = entries.unzip();
+        if keys.is_empty() {
             return Ok(());
         }
-        let keys: Vec<K> = entries.keys().copied().collect();
-        let values: Vec<V> = entries.values().copied().collect();
         bpf::update(self.fd.as_fd(), &keys, &values)
             .map_err(|source| failed("write", self.name, source))
     }
 
-    fn remove(&self, keys: &BTreeSet<K>) -> Result<(), DatapathError> {
+    fn put_all(&self, entries: &BTreeMap<K, V>) -> Result<(), DatapathError> {
+        self.put(entries.iter().map(|(key, value)| (*key, *value)))
+    }
+
+    fn remove(&self, keys: impl Iterator<Item = K>) -> Result<(), DatapathError> {
+        let keys: Vec<K> = keys.collect();
         if keys.is_empty() {
             return Ok(());
         }
-        let keys: Vec<K> = keys.iter().copied().collect();
         bpf::delete(self.fd.as_fd(), &keys)
             .map_err(|source| failed("delete from", self.name, source))
     }
@@ -76,108 +83,123 @@ impl<K: Pod + Default + Ord, V: Pod + Default> Table<K, V> {
 
 impl Maps {
     pub(crate) fn open(pins: &Pins) -> Result<Self, DatapathError> {
-        let cpus = nr_cpus().map_err(|(_, source)| failed("size", maps::COUNTERS, source))?;
         Ok(Self {
             services: Table::open(pins, maps::SERVICES)?,
-            slots: Table::open(pins, maps::BACKEND_SLOTS)?,
-            backends: Table::open(pins, maps::BACKENDS)?,
+            slots: shared(pins, maps::BACKEND_SLOTS)?,
+            backends: shared(pins, maps::BACKENDS)?,
+            counts: shared(pins, maps::BACKEND_COUNTERS)?,
             endpoints: Table::open(pins, maps::ENDPOINTS)?,
             netns: Table::open(pins, maps::NETNS)?,
-            counts: typed(pins, maps::BACKEND_COUNTERS)?,
+            affinity_ok: Table::open(pins, maps::AFFINITY_OK)?,
+            source_ranges: Table::open(pins, maps::SOURCE_RANGES)?,
+            ranges: Table::open(pins, maps::CLUSTER_RANGES)?,
+            node_addresses: Table::open(pins, maps::NODE_ADDRESSES)?,
             counters: typed(pins, maps::COUNTERS)?,
             drops: typed(pins, maps::DROPS)?,
             config: typed(pins, maps::CONFIG)?,
             events: Some(typed(pins, maps::EVENTS)?),
-            cpus,
         })
     }
 
-    /// All that user space ever wrote.
+    /// How much fits into the maps as they were made.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            frontends: self.services.limit,
+            slots: self.slots.count(),
+            backends: self.backends.count().min(self.counts.count()),
+            endpoints: self.endpoints.limit,
+            netns: self.netns.limit,
+            affinity_ok: self.affinity_ok.limit,
+            source_ranges: self.source_ranges.limit,
+            ranges: self.ranges.limit,
+            node_addresses: self.node_addresses.limit,
+        }
+    }
+
+    /// All that user space ever wrote and that still means something.
     pub(crate) fn entries(&self) -> Result<Entries, DatapathError> {
+        let frontends = self.services.read()?;
+        let (lists, last_list) = self.lists(&frontends);
+        let source_ranges = self.source_ranges.read()?;
+        let source_ranges = source_ranges.keys().map(|key| SourceRange {
+            service_id: key.service_id,
+            bits: key.bits - SOURCE_RANGE_BITS.min(key.bits),
+            addr: key.addr,
+        });
         Ok(Entries {
-            frontends: self.services.read()?,
-            slots: self.slots.read()?,
-            backends: self.backends.read()?,
+            lists,
+            last_list,
+            frontends,
+            backends: self.standing_backends(),
             endpoints: self.endpoints.read()?,
             netns: self.netns.read()?,
+            affinity_ok: self.affinity_ok.read()?.into_keys().collect(),
+            source_ranges: source_ranges.collect(),
+            ranges: self.ranges.read()?,
+            node_addresses: self.node_addresses.read()?,
         })
+    }
+
+    /// The lists that frontends name and that are whole, and the highest number in any place.
+    fn lists(
+        &self,
+        frontends: &BTreeMap<FrontendKey, Frontend>,
+    ) -> (BTreeMap<ListId, Run>, ListId) {
+        let named: BTreeSet<List> =
+            frontends.values().flat_map(|it| [it.inside, it.outside]).collect();
+        let whole = named.into_iter().filter(|list| list.count > 0).filter_map(|list| {
+            let places = list.first..list.first.checked_add(list.count)?;
+            let slots = places.map(|index| self.slots.get(index));
+            let mine = slots.map(|slot| (slot.list_id == list.id).then_some(slot.backend_id));
+            Some((list.id, Run { first: list.first, places: mine.collect::<Option<_>>()? }))
+        });
+        let lists = whole.collect();
+        let numbers = (0..self.slots.count()).map(|index| self.slots.get(index).list_id);
+        (lists, numbers.max().unwrap_or_default())
+    }
+
+    fn standing_backends(&self) -> BTreeMap<BackendId, Backend> {
+        let all = (1..self.backends.count()).map(|id| (BackendId(id), self.backends.get(id)));
+        all.filter(|(_, backend)| backend.state != 0).collect()
     }
 
     /// Carries a plan out, in its order. Stops at the first write that is refused.
     pub(crate) fn execute(&mut self, plan: &Plan) -> Result<(), DatapathError> {
-        let Plan { epoch: _, endpoints, netns, backends, slots, frontends, gone } = plan;
-        self.endpoints.put(endpoints)?;
-        self.netns.put(netns)?;
-        for id in backends.keys() {
-            self.start_counting(*id)?;
+        self.endpoints.put_all(&plan.endpoints)?;
+        self.netns.put_all(&plan.netns)?;
+        self.ranges.put_all(&plan.ranges)?;
+        self.node_addresses.put_all(&plan.node_addresses)?;
+        for id in &plan.fresh {
+            self.counts.set(id.0, &BackendCounters::default());
         }
-        self.backends.put(backends)?;
-        self.slots.put(slots)?;
-        self.services.put(frontends)?;
-        self.services.remove(&gone.frontends)?;
-        self.slots.remove(&gone.slots)?;
-        self.backends.remove(&gone.backends)?;
+        for (id, backend) in &plan.backends {
+            self.backends.set(id.0, backend);
+        }
+        for (id, run) in &plan.lists {
+            for (index, backend_id) in (run.first..).zip(&run.places) {
+                self.slots.set(index, &Slot { backend_id: *backend_id, list_id: *id });
+            }
+        }
+        self.affinity_ok.put(plan.affinity_ok.iter().map(|key| (*key, 1)))?;
+        self.source_ranges.put(plan.source_ranges.iter().map(|range| (range_key(range), 1)))?;
+        // A system call orders what was stored before it against what the programs read after it.
+        self.services.put_all(&plan.frontends)?;
+        let gone = &plan.gone;
+        self.services.remove(gone.frontends.iter().copied())?;
+        self.source_ranges.remove(gone.source_ranges.iter().map(range_key))?;
+        self.affinity_ok.remove(gone.affinity_ok.iter().copied())?;
         for id in &gone.backends {
-            self.stop_counting(*id)?;
+            self.backends.set(id.0, &Backend::default());
         }
-        self.netns.remove(&gone.netns)?;
-        self.endpoints.remove(&gone.endpoints)
+        self.node_addresses.remove(gone.node_addresses.iter().copied())?;
+        self.ranges.remove(gone.ranges.iter().copied())?;
+        self.netns.remove(gone.netns.iter().copied())?;
+        self.endpoints.remove(gone.endpoints.iter().copied())
     }
 
-    /// Gives a backend its zeroed counters, unless it has some already.
-    pub(crate) fn start_counting(&mut self, id: BackendId) -> Result<(), DatapathError> {
-        const NOEXIST: u64 = 1;
-        let zero = vec![BackendCounters::default(); self.cpus];
-        let zero = PerCpuValues::try_from(zero)
-            .map_err(|source| failed("write", maps::BACKEND_COUNTERS, source))?;
-        match self.counts.insert(id, zero, NOEXIST) {
-            Err(MapError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
-            {
-                Ok(())
-            }
-            answer => answer.map_err(|error| of_aya("write", maps::BACKEND_COUNTERS, error)),
-        }
-    }
-
-    fn stop_counting(&mut self, id: BackendId) -> Result<(), DatapathError> {
-        match self.counts.remove(&id) {
-            Err(MapError::KeyNotFound) => Ok(()),
-            Err(MapError::SyscallError(error))
-                if error.io_error.kind() == io::ErrorKind::NotFound =>
-            {
-                Ok(())
-            }
-            answer => answer.map_err(|error| of_aya("delete from", maps::BACKEND_COUNTERS, error)),
-        }
-    }
-
-    /// Gives counters to backends without, and takes those away that belong to none: what a crash between two writes leaves.
-    pub(crate) fn repair_counters(
-        &mut self,
-        backends: &BTreeMap<BackendId, Backend>,
-    ) -> Result<(), DatapathError> {
-        let counted: BTreeSet<BackendId> = self.counts.keys().filter_map(Result::ok).collect();
-        for id in backends.keys().filter(|id| !counted.contains(id)) {
-            self.start_counting(*id)?;
-        }
-        for id in counted.iter().filter(|id| !backends.contains_key(id)) {
-            self.stop_counting(*id)?;
-        }
-        Ok(())
-    }
-
-    /// The counters of one backend over all CPUs. `None` when it has none.
-    pub(crate) fn counters_of(&self, id: BackendId) -> Option<BackendCounters> {
-        let values = self.counts.get(&id, 0).ok()?;
-        Some(values.iter().fold(BackendCounters::default(), |sum, one| BackendCounters {
-            opened: sum.opened.wrapping_add(one.opened),
-            closed: sum.closed.wrapping_add(one.closed),
-            tx_bytes: sum.tx_bytes.wrapping_add(one.tx_bytes),
-            rx_bytes: sum.rx_bytes.wrapping_add(one.rx_bytes),
-            rtt_sum_us: sum.rtt_sum_us.wrapping_add(one.rtt_sum_us),
-            rtt_samples: sum.rtt_samples.wrapping_add(one.rtt_samples),
-        }))
+    /// The counters of one backend.
+    pub(crate) fn counters_of(&self, id: BackendId) -> BackendCounters {
+        self.counts.get(id.0)
     }
 
     /// The kernel's counters, by name.
@@ -217,6 +239,25 @@ impl Maps {
     pub(crate) fn take_events(&mut self) -> Option<RingBuf<MapData>> {
         self.events.take()
     }
+}
+
+fn range_key(range: &SourceRange) -> SourceRangeKey {
+    let SourceRange { service_id, bits, addr } = *range;
+    SourceRangeKey { bits: SOURCE_RANGE_BITS + bits, service_id, addr }
+}
+
+fn size_of_map(pins: &Pins, name: &'static str) -> Result<u32, DatapathError> {
+    let info = MapInfo::from_pin(pins.map(name)).map_err(|error| of_aya("look at", name, error))?;
+    Ok(info.max_entries())
+}
+
+fn shared<V: Pod + Default>(
+    pins: &Pins,
+    name: &'static str,
+) -> Result<SharedArray<V>, DatapathError> {
+    let fd = bpf::get(&pins.map(name)).map_err(|source| failed("open", name, source))?;
+    SharedArray::map(fd.as_fd(), size_of_map(pins, name)?)
+        .map_err(|source| failed("map into memory", name, source))
 }
 
 fn typed<T: TryFrom<Map, Error = MapError>>(

@@ -19,17 +19,18 @@ use aya::{
 use beeline_abi::maps;
 
 use crate::{
-    DatapathError,
+    DatapathError, Sizes,
     bpf::{self, AttachType, Target},
     error::At as _,
     pins::{self, Pins},
 };
 
 /// Programs that hang on the cgroup. Those with a six serve dual-stack sockets, which write IPv4 as `::ffff:a.b.c.d`.
-const SOCKETS: [(&str, AttachType); 9] = [
+const SOCKETS: [(&str, AttachType); 10] = [
     ("connect4", AttachType::Connect4),
     ("connect6", AttachType::Connect6),
     ("sendmsg4", AttachType::Sendmsg4),
+    ("sendmsg6", AttachType::Sendmsg6),
     ("recvmsg4", AttachType::Recvmsg4),
     ("recvmsg6", AttachType::Recvmsg6),
     ("getpeername4", AttachType::Getpeername4),
@@ -41,6 +42,19 @@ const SOCKETS: [(&str, AttachType); 9] = [
 /// Programs that hang on the host-side link of every pod. What leaves the pod comes in there.
 pub(crate) const LINKS: [(&str, AttachType); 2] =
     [("from_pod", AttachType::TcxIngress), ("to_pod", AttachType::TcxEgress)];
+
+/// Programs that hang on the links by which the world is reached.
+pub(crate) const UPLINKS: [(&str, AttachType); 2] =
+    [("from_outside", AttachType::TcxIngress), ("to_outside", AttachType::TcxEgress)];
+
+/// The program that hangs in the driver of such a link, where asked for.
+pub(crate) const EDGE: &str = "edge";
+
+/// Every program of the object that is loaded.
+fn all() -> impl Iterator<Item = &'static str> {
+    let hooks = SOCKETS.into_iter().chain(LINKS).chain(UPLINKS);
+    hooks.map(|(name, _)| name).chain([EDGE])
+}
 
 #[cfg(has_object)]
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/beeline.o"));
@@ -62,7 +76,7 @@ pub(crate) struct Programs {
 
 impl Programs {
     /// Loads the object; maps that are pinned are used, others are created and pinned.
-    pub(crate) fn load(pins: &Pins) -> Result<Self, DatapathError> {
+    pub(crate) fn load(pins: &Pins, sizes: &Sizes) -> Result<Self, DatapathError> {
         if !embedded() {
             return Err(DatapathError::NoObject);
         }
@@ -70,9 +84,12 @@ impl Programs {
         for name in maps::PINNED {
             loader.map_pin_path(name, pins.map(name));
         }
+        for (name, entries) in sizes.by_map() {
+            loader.map_max_entries(name, entries);
+        }
         let ebpf = loader.load(OBJECT).map_err(|error| DatapathError::Load(Box::new(error)))?;
         let mut programs = Self { ebpf };
-        for (name, _) in SOCKETS.into_iter().chain(LINKS) {
+        for name in all() {
             programs.verify(name)?;
         }
         programs.check_maps(pins)?;
@@ -88,6 +105,7 @@ impl Programs {
                 Some(Program::CgroupSock(program)) => program.load(),
                 Some(Program::SockOps(program)) => program.load(),
                 Some(Program::SchedClassifier(program)) => program.load(),
+                Some(Program::Xdp(program)) => program.load(),
                 _ => return Err(DatapathError::NoProgram(name)),
             };
             match loaded {
@@ -109,7 +127,7 @@ impl Programs {
             .iter()
             .filter_map(|name| Some((*name, MapInfo::from_pin(pins.map(name)).ok()?.id())))
             .collect();
-        for (name, _) in SOCKETS.into_iter().chain(LINKS) {
+        for name in all() {
             for (map, id) in self.used_by(name)? {
                 if pinned.get(map.as_str()).is_some_and(|wanted| *wanted != id) {
                     return Err(DatapathError::Orphaned { program: name, map });
@@ -165,6 +183,17 @@ impl Programs {
     ) -> Result<(), DatapathError> {
         self.ensure(program, kind, &Target::Link(ifindex), pin)
             .map_err(|source| attach(program, &format!("link {ifindex}"), source))
+    }
+
+    /// Puts a program into the driver of a link.
+    pub(crate) fn attach_driver(
+        &self,
+        program: &'static str,
+        ifindex: u32,
+        pin: &Path,
+    ) -> Result<(), DatapathError> {
+        self.ensure(program, AttachType::Xdp, &Target::Driver(ifindex), pin)
+            .map_err(|source| attach(program, &format!("the driver of link {ifindex}"), source))
     }
 
     /// Replaces the program in a pinned link. `false` when what it was attached to is gone.

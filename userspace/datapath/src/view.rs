@@ -2,13 +2,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, SocketAddrV4},
+    net::{IpAddr, SocketAddr},
 };
 
 use beeline_abi::{
     Backend, BackendCounters, BackendId, BackendState, Frontend, FrontendKey, Proto,
 };
-use beeline_compile::{Compiler, Entries};
+use beeline_compile::{Audience, Compiler, Entries, Limits};
 use serde::{Deserialize, Serialize};
 
 /// Everything at one moment.
@@ -30,15 +30,21 @@ pub struct ServiceView {
     /// Namespace and name of the Service; empty when no Service is known for the frontend.
     pub service: String,
     /// What callers dial.
-    pub frontend: SocketAddrV4,
+    pub frontend: SocketAddr,
     /// TCP or UDP.
     pub protocol: String,
     /// The Service port's id in the maps.
     pub service_id: u32,
-    /// Which list is in force; rises with every swap.
-    pub generation: u32,
-    /// The list.
+    /// `cluster`, `external` or `host_port`; empty when no Service is known for the frontend.
+    pub audience: String,
+    /// Which list is in force for callers on this node; another number after every change, zero for an empty list.
+    pub list: u32,
+    /// Where callers on this node and in its pods go.
     pub backends: Vec<BackendView>,
+    /// Ids of the backends where callers outside go.
+    pub outside: Vec<u32>,
+    /// Seconds for which a client stays with its backend; zero without affinity.
+    pub affinity_s: u32,
 }
 
 /// One backend.
@@ -47,7 +53,7 @@ pub struct BackendView {
     /// Its id in the maps.
     pub id: u32,
     /// Where it listens.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// `active`, `terminating` or `draining`.
     pub state: String,
     /// Who it is.
@@ -85,12 +91,13 @@ pub(crate) fn held(
     epoch: u64,
     entries: &Entries,
     compiler: Option<&Compiler>,
-    counters: impl Fn(BackendId) -> Option<BackendCounters>,
+    limits: &Limits,
+    counters: impl Fn(BackendId) -> BackendCounters,
 ) -> Held {
     let views: BTreeMap<BackendId, BackendView> = entries
         .backends
         .iter()
-        .map(|(id, entry)| (*id, backend(*id, entry, counters(*id).unwrap_or_default())))
+        .map(|(id, entry)| (*id, backend(*id, entry, counters(*id))))
         .collect();
     let mut services: Vec<ServiceView> = entries
         .frontends
@@ -98,11 +105,12 @@ pub(crate) fn held(
         .map(|(key, value)| service(key, value, entries, compiler, &views))
         .collect();
     services.sort_by_key(|view| (view.frontend, view.protocol.clone()));
-    let listed: BTreeSet<BackendId> = entries.slots.values().copied().collect();
+    let listed: BTreeSet<BackendId> =
+        entries.lists.values().flat_map(|run| run.places.iter().copied()).collect();
     let draining =
         views.iter().filter(|(id, _)| !listed.contains(id)).map(|(_, view)| view.clone());
     let draining = draining.collect();
-    let maps = entries.usage().map(|usage| UsageView {
+    let maps = entries.usage(limits).map(|usage| UsageView {
         map: usage.map.to_owned(),
         entries: usage.entries,
         limit: usage.limit,
@@ -120,11 +128,22 @@ fn service(
     let owner = compiler.and_then(|compiler| compiler.owner(value.service_id));
     ServiceView {
         service: owner.map(|port| port.service.to_string()).unwrap_or_default(),
-        frontend: SocketAddrV4::new(Ipv4Addr::from(key.addr), key.port.to_host()),
+        frontend: SocketAddr::new(IpAddr::from(key.addr), key.port.to_host()),
         protocol: Proto::from_raw(key.proto).map_or("?", Proto::name).to_owned(),
         service_id: value.service_id.0,
-        generation: value.generation,
-        backends: entries.list_of(value).iter().filter_map(|id| views.get(id).cloned()).collect(),
+        audience: owner.map(|port| audience(port.audience).to_owned()).unwrap_or_default(),
+        list: value.inside.id.0,
+        backends: entries.inside(value).iter().filter_map(|id| views.get(id).cloned()).collect(),
+        outside: entries.outside(value).into_iter().map(|id| id.0).collect(),
+        affinity_s: value.affinity_s,
+    }
+}
+
+fn audience(audience: Audience) -> &'static str {
+    match audience {
+        Audience::Cluster => "cluster",
+        Audience::External => "external",
+        Audience::HostPort => "host_port",
     }
 }
 
@@ -137,7 +156,7 @@ fn backend(id: BackendId, entry: &Backend, counters: BackendCounters) -> Backend
     };
     BackendView {
         id: id.0,
-        address: SocketAddrV4::new(Ipv4Addr::from(entry.addr), entry.port.to_host()),
+        address: SocketAddr::new(IpAddr::from(entry.addr), entry.port.to_host()),
         state: state.to_owned(),
         identity: entry.identity.0,
         open: open_connections(&counters),

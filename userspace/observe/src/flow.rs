@@ -1,7 +1,7 @@
 //! A flow as people, files and other programs see it. The field names of the JSON are a contract; they follow Hubble's
 //! where it has the thing.
 
-use std::{fmt, net::Ipv4Addr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use k8s_openapi::jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -99,9 +99,9 @@ pub enum Direction {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ip {
     /// Sender.
-    pub source: Ipv4Addr,
+    pub source: IpAddr,
     /// Receiver.
-    pub destination: Ipv4Addr,
+    pub destination: IpAddr,
     /// Always `IPv4` for now.
     #[serde(rename = "ipVersion")]
     pub ip_version: Arc<str>,
@@ -165,7 +165,7 @@ pub struct ServiceRef {
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub port_name: Arc<str>,
     /// What was dialled.
-    pub ip: Ipv4Addr,
+    pub ip: IpAddr,
     /// What was dialled.
     pub port: u16,
 }

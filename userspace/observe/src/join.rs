@@ -1,7 +1,7 @@
 //! Pure: one kernel event and the names of the moment, put together.
 
 use std::{
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::{Arc, LazyLock},
 };
 
@@ -40,8 +40,7 @@ pub(crate) fn join(
     node: &NodeName,
 ) -> Flow {
     let tuple = &event.tuple;
-    let (source, destination) =
-        (Ipv4Addr::from(tuple.source_addr), Ipv4Addr::from(tuple.dest_addr));
+    let (source, destination) = (IpAddr::from(tuple.source_addr), IpAddr::from(tuple.dest_addr));
     let time = i128::from(event.time_ns) + i128::from(clock_offset_ns);
     Flow {
         time: Timestamp::from_nanosecond(time).unwrap_or(Timestamp::UNIX_EPOCH),
@@ -92,8 +91,10 @@ fn verdict(event: &FlowEvent) -> Verdict {
 
 fn direction(event: &FlowEvent) -> Direction {
     match event.hook() {
-        Some(Hook::ToPod) => Direction::Ingress,
-        Some(Hook::FromPod | Hook::Connect | Hook::Sendmsg) | None => Direction::Egress,
+        Some(Hook::ToPod | Hook::FromOutside | Hook::Edge) => Direction::Ingress,
+        Some(Hook::FromPod | Hook::Connect | Hook::Sendmsg | Hook::ToOutside) | None => {
+            Direction::Egress
+        }
     }
 }
 
@@ -121,7 +122,7 @@ fn flags(seen: u8) -> Vec<Arc<str>> {
     WORDS.flags.iter().filter_map(set).collect()
 }
 
-fn peer(address: Ipv4Addr, identity: Identity, names: &Names, this: &NodeName) -> Peer {
+fn peer(address: IpAddr, identity: Identity, names: &Names, this: &NodeName) -> Peer {
     let none: Arc<str> = Arc::default();
     let mut peer = Peer {
         kind: PeerKind::Unknown,
@@ -142,7 +143,7 @@ fn peer(address: Ipv4Addr, identity: Identity, names: &Names, this: &NodeName) -
 }
 
 /// An identity that the kernel did not know may have become known by now.
-fn place(peer: &mut Peer, address: Ipv4Addr, identity: Identity, names: &Names) {
+fn place(peer: &mut Peer, address: IpAddr, identity: Identity, names: &Names) {
     if let Some(pod) = names.pod(address, identity.0) {
         peer.kind = PeerKind::Pod;
         peer.namespace = Arc::clone(&pod.pod.namespace);
@@ -160,7 +161,7 @@ fn place(peer: &mut Peer, address: Ipv4Addr, identity: Identity, names: &Names) 
 }
 
 fn service(event: &FlowEvent, names: &Names) -> Option<ServiceRef> {
-    let (ip, port) = (Ipv4Addr::from(event.frontend_addr), event.frontend_port.to_host());
+    let (ip, port) = (IpAddr::from(event.frontend_addr), event.frontend_port.to_host());
     if ip.is_unspecified() {
         return None;
     }

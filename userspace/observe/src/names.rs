@@ -2,26 +2,27 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
 };
 
 use beeline_tables::{
-    Diff as _, Difference, EndpointIdentity, NodeName, ObjectName, Protocol, Service, Snapshot,
+    Diff as _, Difference, EndpointIdentity, NodeName, ObjectName, Protocol, Service, ServicePort,
+    Snapshot,
 };
 
 /// Pods that left and are still named: their last packets arrive after them.
 const GONE_MAX: usize = 1024;
 
 /// A frontend: address, port, protocol number.
-type Frontend = (Ipv4Addr, u16, u8);
+type Frontend = (IpAddr, u16, u8);
 
 /// The names, kept up with the tables at the cost of what changes.
 #[derive(Debug, Default)]
 pub struct Names {
     snapshot: Arc<Snapshot>,
     frontends: BTreeMap<Frontend, (ObjectName, Arc<str>)>,
-    nodes: BTreeMap<Ipv4Addr, NodeName>,
+    nodes: BTreeMap<IpAddr, NodeName>,
     gone: VecDeque<Arc<EndpointIdentity>>,
 }
 
@@ -44,35 +45,39 @@ impl Names {
                 Difference::Changed(_, old, _) | Difference::Removed(_, old) => self.leave(old),
             }
         }
-        self.nodes =
-            snapshot.nodes.values().map(|node| (node.internal_ip, node.node.clone())).collect();
+        self.nodes = snapshot
+            .nodes
+            .values()
+            .flat_map(|node| node.internal_ips.iter().map(|ip| (*ip, node.node.clone())))
+            .collect();
         self.snapshot = snapshot;
     }
 
     /// The Pod that has an address, or the last one that had it under this identity.
-    pub(crate) fn pod(&self, address: Ipv4Addr, identity: u32) -> Option<&EndpointIdentity> {
+    pub(crate) fn pod(&self, address: IpAddr, identity: u32) -> Option<&EndpointIdentity> {
         let now = self.snapshot.endpoints_at.get(&address);
         if let Some(endpoint) = now.filter(|endpoint| endpoint.identity.0 == identity) {
             return Some(endpoint);
         }
         let left = |endpoint: &&Arc<EndpointIdentity>| {
-            endpoint.address == address && endpoint.identity.0 == identity
+            endpoint.addresses.contains(&address) && endpoint.identity.0 == identity
         };
         self.gone.iter().rev().find(left).or(now).map(|endpoint| &**endpoint)
     }
 
     /// The node that is reached at an address.
-    pub(crate) fn node(&self, address: Ipv4Addr) -> Option<&NodeName> {
+    pub(crate) fn node(&self, address: IpAddr) -> Option<&NodeName> {
         self.nodes.get(&address)
     }
 
     /// The Service behind a frontend, and the name of its port.
     pub(crate) fn service(&self, frontend: Frontend) -> Option<&(ObjectName, Arc<str>)> {
-        self.frontends.get(&frontend)
+        let (address, port, proto) = frontend;
+        self.frontends.get(&frontend).or_else(|| self.frontends.get(&(any(address), port, proto)))
     }
 
     /// An address of a Service, whatever the port.
-    pub(crate) fn is_service(&self, address: Ipv4Addr) -> bool {
+    pub(crate) fn is_service(&self, address: IpAddr) -> bool {
         let ports = (address, u16::MIN, u8::MIN)..=(address, u16::MAX, u8::MAX);
         self.frontends.range(ports).next().is_some()
     }
@@ -100,12 +105,30 @@ impl Names {
 }
 
 fn frontends(service: &Service) -> impl Iterator<Item = (Frontend, Arc<str>)> + '_ {
-    service.cluster_ips.iter().flat_map(move |address| {
-        service
-            .ports
-            .iter()
-            .map(move |port| ((*address, port.port, number(port.protocol)), port.name.clone()))
-    })
+    let addresses = service.cluster_ips.iter();
+    let addresses = addresses.chain(&service.external_ips).chain(&service.load_balancer_ips);
+    let dialled = addresses.flat_map(move |address| {
+        let named = move |port: &ServicePort| {
+            ((*address, port.port, number(port.protocol)), port.name.clone())
+        };
+        service.ports.iter().map(named)
+    });
+    let node_ports = service.cluster_ips.iter().flat_map(move |address| {
+        let named = move |port: &ServicePort| {
+            let node_port = port.node_port?;
+            Some(((any(*address), node_port, number(port.protocol)), port.name.clone()))
+        };
+        service.ports.iter().filter_map(named)
+    });
+    dialled.chain(node_ports)
+}
+
+/// Stands for every address of the node, where node ports answer.
+fn any(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
 }
 
 fn number(protocol: Protocol) -> u8 {

@@ -1,7 +1,7 @@
 //! Flows as lines of text: what a column says, and how wide it is. A list is as wide as its widest words; a live view,
 //! which cannot wait for them, begins narrow and widens.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::{Flow, Peer, PeerKind};
 
@@ -96,7 +96,7 @@ pub fn columns(flow: &Flow) -> [String; 10] {
 }
 
 /// `default/web-1:8080`, `node/n2`, `host`, `world(192.0.2.1):443`. A port of zero is one that nobody knows.
-fn side(peer: &Peer, address: Ipv4Addr, port: u16) -> String {
+fn side(peer: &Peer, address: IpAddr, port: u16) -> String {
     let name = match peer.kind {
         PeerKind::Pod => format!("{}/{}", peer.namespace, peer.pod_name),
         PeerKind::Host => format!("host({})", peer.node_name),
@@ -104,7 +104,12 @@ fn side(peer: &Peer, address: Ipv4Addr, port: u16) -> String {
         PeerKind::World => format!("world({address})"),
         PeerKind::Service | PeerKind::Unknown => address.to_string(),
     };
-    if port == 0 { name } else { format!("{name}:{port}") }
+    match (port, peer.kind, address) {
+        (0, ..) => name,
+        // An IPv6 address would run into its port.
+        (_, PeerKind::Service | PeerKind::Unknown, IpAddr::V6(_)) => format!("[{name}]:{port}"),
+        _ => format!("{name}:{port}"),
+    }
 }
 
 #[cfg(test)]

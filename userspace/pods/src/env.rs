@@ -3,9 +3,9 @@
 //! In: the Pod, facts of the node, ConfigMaps and Secrets, Services. Out: names with values in upstream's order, or an
 //! [`EnvError`] in upstream's words. Pure.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use std::{collections::BTreeMap, sync::Arc};
+
 use beeline_tables::{ObjectKey, ObjectName, Service, Snapshot};
 use k8s_openapi::api::core::v1::{Container, EnvVar, EnvVarSource};
 
@@ -226,7 +226,7 @@ fn services(snapshot: &Snapshot, namespace: &str, links: bool) -> BTreeMap<Strin
 }
 
 fn variables(service: &Arc<Service>) -> Option<Vec<(String, String)>> {
-    let ip: Ipv4Addr = *service.cluster_ips.first()?;
+    let ip = *service.cluster_ips.iter().find(|address| address.is_ipv4())?;
     let upper = |text: &str| text.to_uppercase().replace('-', "_");
     let name = upper(&service.name.name);
     let first = service.ports.first()?;

@@ -16,6 +16,7 @@ pub mod boot;
 pub mod cgroup;
 pub mod fs;
 pub mod host;
+pub mod link;
 pub mod netns;
 pub mod process;
 pub mod signal;

@@ -41,7 +41,10 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, sync::Arc};
+    use std::{
+        net::{IpAddr, Ipv4Addr},
+        sync::Arc,
+    };
 
     use super::{Diff, Difference};
     use crate::{Change, EndpointIdentity, Epoch, Identity, NodeName, ObjectName, Tables};
@@ -50,7 +53,7 @@ mod tests {
         EndpointIdentity {
             pod: ObjectName::new("default", name),
             uid: "u".into(),
-            address: Ipv4Addr::new(10, 42, 0, last),
+            addresses: vec![Ipv4Addr::new(10, 42, 0, last).into()],
             identity: Identity(300),
             node: NodeName("n1".into()),
         }
@@ -104,7 +107,7 @@ mod tests {
         writer.apply(Epoch(2), vec![Change::Endpoint(endpoint("new", 5))]);
         writer.apply(Epoch(3), vec![Change::EndpointGone(ObjectName::new("default", "old"))]);
         let snapshot = reader.snapshot();
-        let owner = snapshot.endpoints_at.get(&Ipv4Addr::new(10, 42, 0, 5)).unwrap();
+        let owner = snapshot.endpoints_at.get(&IpAddr::from([10, 42, 0, 5])).unwrap();
         assert_eq!(owner.pod, ObjectName::new("default", "new"));
     }
 

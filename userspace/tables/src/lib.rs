@@ -18,8 +18,8 @@ mod writer;
 
 pub use diff::{Diff, Difference};
 pub use model::{
-    Backend, EndpointIdentity, Epoch, Identity, NodeAddress, NodeName, ObjectKey, ObjectName,
-    PodIntent, Protocol, Referenced, Service, ServicePort, ServiceType, Slice, SlicePort,
-    TrafficPolicy,
+    Backend, EndpointIdentity, Epoch, Hints, Identity, NodeAddress, NodeName, ObjectKey,
+    ObjectName, PodIntent, Protocol, Referenced, Service, ServicePort, ServiceType, Slice,
+    SlicePort, TrafficPolicy,
 };
 pub use writer::{Change, Reader, Snapshot, Tables, Writer};

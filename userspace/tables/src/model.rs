@@ -1,7 +1,12 @@
 //! What a node knows of the cluster. Every value is legal, so fields are public.
 
-use std::{fmt, net::Ipv4Addr, sync::Arc};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +99,13 @@ pub struct Service {
     /// How it is exposed.
     pub service_type: ServiceType,
     /// Its addresses inside the cluster; empty for a headless one.
-    pub cluster_ips: Vec<Ipv4Addr>,
+    pub cluster_ips: Vec<IpAddr>,
+    /// Addresses outside the cluster's own ranges that are routed to its nodes.
+    pub external_ips: Vec<IpAddr>,
+    /// Addresses of its load balancer that nodes answer for (ipMode VIP).
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// Who may call the load balancer's addresses; everybody when empty.
+    pub source_ranges: Vec<IpNet>,
     /// Its ports, in the order of the object.
     pub ports: Vec<ServicePort>,
     /// Seconds for which a client stays with its backend; `None` without affinity.
@@ -105,6 +116,8 @@ pub struct Service {
     pub external_policy: TrafficPolicy,
     /// Backends count before they are ready.
     pub publish_not_ready: bool,
+    /// Where this node says over HTTP whether it has backends of its own.
+    pub health_check_port: Option<u16>,
 }
 
 /// One port of a Service.
@@ -148,7 +161,7 @@ pub struct SlicePort {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// Where it listens.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// May take new connections.
     pub ready: bool,
     /// Answers, even while it terminates.
@@ -159,6 +172,17 @@ pub struct Backend {
     pub node: Option<NodeName>,
     /// The Pod behind it, if there is one.
     pub pod: Option<ObjectName>,
+    /// Whose callers it is meant for, if control said so.
+    pub hints: Option<Arc<Hints>>,
+}
+
+/// Where the callers are that a backend is meant for (KEP-2433, KEP-3015).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// In these zones.
+    pub zones: Vec<Arc<str>>,
+    /// On these nodes.
+    pub nodes: Vec<NodeName>,
 }
 
 /// An address of the cluster and who has it.
@@ -168,8 +192,8 @@ pub struct EndpointIdentity {
     pub pod: ObjectName,
     /// Its unique id.
     pub uid: Arc<str>,
-    /// Its address.
-    pub address: Ipv4Addr,
+    /// Its addresses: one of each family at most.
+    pub addresses: Vec<IpAddr>,
     /// Its identity.
     pub identity: Identity,
     /// The node it runs on.
@@ -181,10 +205,30 @@ pub struct EndpointIdentity {
 pub struct NodeAddress {
     /// Its name.
     pub node: NodeName,
-    /// The address at which it is reached.
-    pub internal_ip: Ipv4Addr,
-    /// First address and prefix length of its Pods.
-    pub pod_cidr: Option<(Ipv4Addr, u8)>,
+    /// The addresses at which it is reached, the preferred family's first.
+    pub internal_ips: Vec<IpAddr>,
+    /// The ranges of its Pods, one of each family at most.
+    pub pod_cidrs: Vec<IpNet>,
+    /// Its zone, if it has one.
+    pub zone: Option<Arc<str>>,
+}
+
+impl NodeAddress {
+    /// Its first IPv4 address.
+    pub fn ipv4(&self) -> Option<Ipv4Addr> {
+        self.internal_ips.iter().find_map(|address| match address {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        })
+    }
+
+    /// Its first IPv6 address.
+    pub fn ipv6(&self) -> Option<Ipv6Addr> {
+        self.internal_ips.iter().find_map(|address| match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(*address),
+        })
+    }
 }
 
 /// A Pod bound to this node, as control wants it.

@@ -1,6 +1,6 @@
 //! The writer, the snapshots that it publishes, and the readers that wait for them.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use imbl::OrdMap;
 use tokio::sync::watch;
@@ -55,7 +55,7 @@ pub struct Snapshot {
     /// All Pods of the cluster that have an address.
     pub endpoints: OrdMap<ObjectName, Arc<EndpointIdentity>>,
     /// The same, by address.
-    pub endpoints_at: OrdMap<Ipv4Addr, Arc<EndpointIdentity>>,
+    pub endpoints_at: OrdMap<IpAddr, Arc<EndpointIdentity>>,
     /// Nodes, this one included.
     pub nodes: OrdMap<NodeName, Arc<NodeAddress>>,
     /// Pods of this node.
@@ -125,15 +125,19 @@ impl Snapshot {
     fn put_endpoint(&mut self, endpoint: EndpointIdentity) {
         self.remove_endpoint(&endpoint.pod.clone());
         let endpoint = Arc::new(endpoint);
-        self.endpoints_at.insert(endpoint.address, Arc::clone(&endpoint));
+        for address in &endpoint.addresses {
+            self.endpoints_at.insert(*address, Arc::clone(&endpoint));
+        }
         self.endpoints.insert(endpoint.pod.clone(), endpoint);
     }
 
     fn remove_endpoint(&mut self, name: &ObjectName) {
         let Some(old) = self.endpoints.remove(name) else { return };
-        // The address may have gone to another Pod meanwhile.
-        if self.endpoints_at.get(&old.address).is_some_and(|now| now.pod == *name) {
-            self.endpoints_at.remove(&old.address);
+        for address in &old.addresses {
+            // The address may have gone to another Pod meanwhile.
+            if self.endpoints_at.get(address).is_some_and(|now| now.pod == *name) {
+                self.endpoints_at.remove(address);
+            }
         }
     }
 }

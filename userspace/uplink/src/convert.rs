@@ -3,7 +3,7 @@
 //! In: messages. Out: changes; what does not parse is left out with a warning, since one bad object must not
 //! take the line down. Pure.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use beeline_proto::feed::{self as wire, change::Kind};
@@ -42,8 +42,8 @@ fn object_name(name: &wire::Name) -> ObjectName {
     ObjectName::new(&name.namespace, &name.name)
 }
 
-fn address(text: &str, whose: &str) -> Option<Ipv4Addr> {
-    text.parse().inspect_err(|_| tracing::warn!(text, whose, "not an IPv4 address")).ok()
+fn address(text: &str, whose: &str) -> Option<IpAddr> {
+    text.parse().inspect_err(|_| tracing::warn!(text, whose, "not an IP address")).ok()
 }
 
 fn port(number: u32) -> u16 {
@@ -83,6 +83,10 @@ fn service(from: wire::Service) -> Service {
         internal_policy: policy(&from.internal_traffic_policy),
         external_policy: policy(&from.external_traffic_policy),
         publish_not_ready: from.publish_not_ready,
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        source_ranges: Vec::new(),
+        health_check_port: None,
         name,
     }
 }
@@ -98,6 +102,7 @@ fn slice(from: wire::Slice) -> Slice {
             pod: Some(e.pod)
                 .filter(|p| !p.is_empty())
                 .map(|p| ObjectName::new(&from.namespace, &p)),
+            hints: None,
         })
     });
     let ports = from.ports.into_iter().map(|p| SlicePort {
@@ -117,7 +122,7 @@ fn endpoint(from: &wire::Endpoint) -> Option<EndpointIdentity> {
     Some(EndpointIdentity {
         pod: ObjectName::new(&from.namespace, &from.name),
         uid: from.uid.as_str().into(),
-        address: address(&from.address, &from.name)?,
+        addresses: vec![address(&from.address, &from.name)?],
         identity: Identity(from.identity),
         node: NodeName(from.node_name.as_str().into()),
     })
@@ -128,12 +133,11 @@ fn node(from: &wire::Node) -> Option<NodeAddress> {
     if from.internal_ip.is_empty() {
         return None;
     }
-    let (network, length) = from.pod_cidr.split_once('/').unwrap_or_default();
-    let pod_cidr = network.parse().ok().zip(length.parse().ok());
     Some(NodeAddress {
         node: NodeName(from.name.as_str().into()),
-        internal_ip: address(&from.internal_ip, &from.name)?,
-        pod_cidr,
+        internal_ips: vec![address(&from.internal_ip, &from.name)?],
+        pod_cidrs: from.pod_cidr.parse().into_iter().collect(),
+        zone: None,
     })
 }
 

@@ -3,7 +3,7 @@
 use beeline_kit::Tasks;
 use beeline_netdev::Net;
 use beeline_tables::{Reader, Snapshot};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Keep the routes as the tables say.
 pub fn follow(net: Net, node: &str, mut reader: Reader, tasks: &Tasks) {
@@ -40,8 +40,11 @@ pub fn follow(net: Net, node: &str, mut reader: Reader, tasks: &Tasks) {
 fn wanted(snapshot: &Snapshot, node: &str) -> Vec<(Ipv4Net, std::net::Ipv4Addr)> {
     let others = snapshot.nodes.values().filter(|other| &*other.node.0 != node);
     let route = |other: &std::sync::Arc<beeline_tables::NodeAddress>| {
-        let (address, length) = other.pod_cidr?;
-        Some((Ipv4Net::new(address, length).ok()?, other.internal_ip))
+        let range = other.pod_cidrs.iter().find_map(|range| match range {
+            IpNet::V4(range) => Some(*range),
+            IpNet::V6(_) => None,
+        });
+        Some((range?, other.ipv4()?))
     };
     others.filter_map(route).collect()
 }

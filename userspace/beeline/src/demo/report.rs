@@ -121,7 +121,7 @@ pub async fn flows(world: &World, app: &App) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn peer(peer: &Peer, address: std::net::Ipv4Addr) -> String {
+fn peer(peer: &Peer, address: std::net::IpAddr) -> String {
     match peer.kind {
         PeerKind::Pod => peer.pod_name.to_string(),
         PeerKind::Host | PeerKind::Node => peer.node_name.to_string(),

@@ -1,39 +1,52 @@
 //! What an update has to look at: everything after adoption, else only what differs.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{collections::BTreeSet, net::IpAddr};
 
-use beeline_abi::{BackendId, FrontendKey, ServiceId};
+use beeline_abi::{BackendId, FrontendKey, ListId, ServiceId};
 use beeline_tables::{Diff, Difference, ObjectName, Snapshot};
 
-use crate::{Entries, Facts};
+use crate::{Entries, Facts, host_ports};
 
 /// Keys that may have changed. Looking at too many is harmless.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     pub(super) services: BTreeSet<ObjectName>,
-    pub(super) addresses: BTreeSet<Ipv4Addr>,
+    pub(super) addresses: BTreeSet<IpAddr>,
     pub(super) cookies: BTreeSet<u64>,
+    /// Nodes, or what else says what belongs to the cluster.
     pub(super) nodes: bool,
+    /// This node's own facts.
+    pub(super) facts: bool,
     /// Filled while Services are compiled.
     pub(super) ids: BTreeSet<ServiceId>,
     pub(super) frontends: BTreeSet<FrontendKey>,
     pub(super) backends: BTreeSet<BackendId>,
+    /// Lists that lost their port.
+    pub(super) dropped: BTreeSet<ListId>,
 }
 
 impl Touched {
     /// All that is wanted and all that the maps hold.
     pub(super) fn everything(snapshot: &Snapshot, facts: &Facts, entries: &Entries) -> Self {
+        let adopted = entries.frontends.values().map(|frontend| frontend.service_id);
+        let with_affinity = entries.affinity_ok.iter().map(|key| key.service_id);
+        let with_ranges = entries.source_ranges.iter().map(|range| range.service_id);
         let mut touched = Self {
             services: snapshot.services.keys().cloned().collect(),
             addresses: snapshot.endpoints_at.keys().copied().collect(),
             nodes: true,
-            ids: entries.slots.keys().map(|slot| slot.service_id).collect(),
+            facts: true,
+            ids: adopted.chain(with_affinity).chain(with_ranges).collect(),
             frontends: entries.frontends.keys().copied().collect(),
             backends: entries.backends.keys().copied().collect(),
             cookies: entries.netns.keys().copied().collect(),
+            dropped: BTreeSet::new(),
         };
-        touched.addresses.extend(snapshot.nodes.values().map(|node| node.internal_ip));
-        touched.addresses.extend(entries.endpoints.keys().map(|key| Ipv4Addr::from(*key)));
+        let pods = snapshot.pods.values().filter(|intent| host_ports::any(&intent.pod));
+        touched.services.extend(pods.map(|intent| intent.name.clone()));
+        let nodes = snapshot.nodes.values();
+        touched.addresses.extend(nodes.flat_map(|node| node.internal_ips.iter().copied()));
+        touched.addresses.extend(entries.endpoints.keys().map(|key| IpAddr::from(*key)));
         touched.own(facts);
         touched
     }
@@ -42,17 +55,19 @@ impl Touched {
     pub(super) fn between(old: (&Snapshot, &Facts), new: (&Snapshot, &Facts)) -> Self {
         let mut touched = Self::default();
         touched.services(old.0, new.0);
+        touched.pods(old.0, new.0);
         touched.addresses(old.0, new.0);
-        let node_moved = old.1.node != new.1.node || touched.nodes;
-        if old.1 != new.1 || node_moved {
+        touched.facts = old.1 != new.1;
+        if touched.facts || touched.nodes {
+            touched.nodes = true;
             touched.own(old.1);
             touched.own(new.1);
         }
         // An identity stands in the entry of the address and in that of the namespace.
         let attached = touched.addresses.iter().filter_map(|address| new.1.attached.get(address));
         touched.cookies.extend(attached.map(|attached| attached.netns_cookie));
-        if old.1.node != new.1.node {
-            // Traffic policies and host addresses depend on the name; it never changes while a process runs.
+        if depends_on_place(old) != depends_on_place(new) {
+            // Traffic policies, hints and whether a backend is on this node depend on these; they hardly ever change.
             touched.services.extend(new.0.services.keys().cloned());
         }
         touched
@@ -60,10 +75,31 @@ impl Touched {
 
     /// What this node's own facts concern, before and after.
     pub(super) fn own_only(old: &Facts, new: &Facts) -> Self {
-        let mut touched = Self::default();
+        let mut touched = Self { facts: true, ..Self::default() };
         touched.own(old);
         touched.own(new);
         touched
+    }
+
+    /// Host ports stand in the Pod and need its address.
+    fn pods(&mut self, old: &Snapshot, new: &Snapshot) {
+        for difference in old.pods.differences(&new.pods) {
+            let pods = match &difference {
+                Difference::Added(_, pod) | Difference::Removed(_, pod) => [pod, pod],
+                Difference::Changed(_, before, after) => [before, after],
+            };
+            self.services.extend(
+                pods.iter().filter(|it| host_ports::any(&it.pod)).map(|it| it.name.clone()),
+            );
+        }
+        for difference in old.endpoints.differences(&new.endpoints) {
+            let (Difference::Added(name, _)
+            | Difference::Changed(name, ..)
+            | Difference::Removed(name, _)) = difference;
+            if new.pods.get(&name).is_some_and(|intent| host_ports::any(&intent.pod)) {
+                self.services.insert(name);
+            }
+        }
     }
 
     fn services(&mut self, old: &Snapshot, new: &Snapshot) {
@@ -96,10 +132,10 @@ impl Touched {
             self.nodes = true;
             match difference {
                 Difference::Added(_, node) | Difference::Removed(_, node) => {
-                    self.addresses.insert(node.internal_ip);
+                    self.addresses.extend(&node.internal_ips);
                 }
                 Difference::Changed(_, before, after) => {
-                    self.addresses.extend([before.internal_ip, after.internal_ip]);
+                    self.addresses.extend(before.internal_ips.iter().chain(&after.internal_ips));
                 }
             }
         }
@@ -112,4 +148,12 @@ impl Touched {
         self.cookies.extend(facts.host_netns);
         self.cookies.extend(facts.attached.values().map(|attached| attached.netns_cookie));
     }
+}
+
+/// What of a node's place decides which backends its callers have.
+fn depends_on_place<'a>(
+    (snapshot, facts): (&'a Snapshot, &'a Facts),
+) -> (&'a str, Option<&'a str>, &'a BTreeSet<IpAddr>) {
+    let zone = snapshot.nodes.get(&facts.node).and_then(|node| node.zone.as_deref());
+    (&facts.node.0, zone, &facts.host_addresses)
 }

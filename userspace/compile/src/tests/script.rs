@@ -1,15 +1,16 @@
 //! A small language: objects in, plans and entries out. Lines with `> ` are commands; what follows is their output.
 
-use std::{fmt::Write as _, net::Ipv4Addr, str::FromStr};
+use std::{fmt::Write as _, str::FromStr, sync::Arc};
 
 use beeline_abi::Identity as AbiIdentity;
 use beeline_tables::{
-    Backend, Change, EndpointIdentity, Epoch, Identity, NodeAddress, NodeName, ObjectName,
-    Protocol, Reader, Service, ServicePort, ServiceType, Slice, SlicePort, Tables, TrafficPolicy,
-    Writer,
+    Backend, Change, EndpointIdentity, Epoch, Hints, Identity, NodeAddress, NodeName, ObjectName,
+    PodIntent, Protocol, Reader, Service, ServicePort, ServiceType, Slice, SlicePort, Tables,
+    TrafficPolicy, Writer,
 };
+use k8s_openapi::api::core::v1::{Container, ContainerPort, Pod, PodSpec};
 
-use crate::{Attached, Compiler, Entries, Facts, Plan};
+use crate::{Attached, Compiler, Entries, Facts, Limits, Plan};
 
 struct World {
     writer: Writer,
@@ -23,7 +24,7 @@ struct World {
 pub(super) fn run(text: &str) -> String {
     let (writer, reader) = Tables::new();
     let facts = Facts { node: NodeName("n1".into()), ..Facts::default() };
-    let compiler = Compiler::adopt(Entries::default());
+    let compiler = Compiler::adopt(Entries::default(), Limits::default());
     let mut world = World { writer, reader, pending: Vec::new(), epoch: 0, facts, compiler };
     let mut out = String::new();
     for line in text.lines() {
@@ -70,8 +71,17 @@ impl World {
                 return self.compiler.retire(&idle).to_string();
             }
             ["restart"] => {
-                self.compiler = Compiler::adopt(self.compiler.entries().clone());
+                let limits = *self.compiler.limits();
+                self.compiler = Compiler::adopt(self.compiler.entries().clone(), limits);
                 self.facts.attached = Facts::attached_in(self.compiler.entries());
+            }
+            ["limit", "slots", count] => {
+                let limits = Limits { slots: parse(count), ..*self.compiler.limits() };
+                self.compiler = Compiler::adopt(self.compiler.entries().clone(), limits);
+            }
+            ["node-ports", "loopback"] => self.facts.loopback_node_ports = true,
+            ["node-ports", address] => {
+                self.facts.node_port_addresses.insert(parse(address));
             }
             ["host", address, cookie] => {
                 self.facts.host_addresses.insert(parse(address));
@@ -109,6 +119,9 @@ impl World {
 }
 
 fn shown(plan: &Plan) -> String {
+    if let Some(overflow) = plan.overflow {
+        return format!("refused: {} holds {}\n", overflow.map, overflow.limit);
+    }
     if plan.writes() == 0 { "nothing\n".to_owned() } else { plan.to_string() }
 }
 
@@ -119,39 +132,85 @@ fn change(words: &[&str]) -> Change {
         ["endpoint", name, address, identity, node] => Change::Endpoint(EndpointIdentity {
             pod: object(name),
             uid: "uid".into(),
-            address: parse(address),
+            addresses: address.split(',').map(parse).collect(),
             identity: Identity(parse(identity)),
             node: NodeName((*node).into()),
         }),
-        ["node", name, address] => Change::Node(NodeAddress {
+        ["node", name, addresses, rest @ ..] => Change::Node(NodeAddress {
             node: NodeName((*name).into()),
-            internal_ip: parse(address),
-            pod_cidr: None,
+            internal_ips: addresses.split(',').map(parse).collect(),
+            pod_cidrs: valued(rest, "pods").map(parse).collect(),
+            zone: valued(rest, "zone").next().map(Into::into),
         }),
+        ["pod", name, rest @ ..] => Change::Pod(pod(name, rest)),
         ["delete", "service", name] => Change::ServiceGone(object(name)),
         ["delete", "slice", name] => Change::SliceGone(object(name)),
         ["delete", "endpoint", name] => Change::EndpointGone(object(name)),
+        ["delete", "pod", name] => Change::PodGone(object(name)),
         ["delete", "node", name] => Change::NodeGone(NodeName((*name).into())),
         other => panic!("unknown command {other:?}"),
     }
 }
 
+/// The values of `key=value` words, each split at commas.
+fn valued<'a>(words: &[&'a str], key: &str) -> impl Iterator<Item = &'a str> {
+    let prefix = format!("{key}=");
+    let found = words.iter().find_map(|word| word.strip_prefix(prefix.as_str()));
+    found.into_iter().flat_map(|values| values.split(','))
+}
+
+/// `service default/web 10.43.0.10,fd43::10 local external-local :80/TCP@30080 external=.. lb=.. ranges=.. affinity=10800`
 fn service(name: &str, addresses: &str, rest: &[&str]) -> Service {
-    let flag = |flag: &str| rest.contains(&flag);
-    let ports = rest.iter().filter(|word| word.contains(':')).map(|word| {
+    let policy = |local: &str| {
+        if rest.contains(&local) { TrafficPolicy::Local } else { TrafficPolicy::Cluster }
+    };
+    let ports = rest.iter().filter(|word| word.contains(':') && !word.contains('='));
+    let ports = ports.map(|word| {
+        let (word, node_port) = match word.split_once('@') {
+            Some((word, node_port)) => (word, Some(parse(node_port))),
+            None => (*word, None),
+        };
         let (name, port, protocol) = port(word);
-        ServicePort { name: name.into(), protocol, port, node_port: None }
+        ServicePort { name: name.into(), protocol, port, node_port }
     });
     Service {
         name: object(name),
-        service_type: ServiceType::ClusterIp,
-        cluster_ips: addresses.split(',').filter(|a| *a != "none").map(parse).collect(),
+        service_type: if addresses == "name" {
+            ServiceType::ExternalName
+        } else {
+            ServiceType::ClusterIp
+        },
+        cluster_ips: addresses.split(',').filter_map(|a| a.parse().ok()).collect(),
+        external_ips: valued(rest, "external").map(parse).collect(),
+        load_balancer_ips: valued(rest, "lb").map(parse).collect(),
+        source_ranges: valued(rest, "ranges").map(parse).collect(),
         ports: ports.collect(),
-        affinity_timeout_s: None,
-        internal_policy: if flag("local") { TrafficPolicy::Local } else { TrafficPolicy::Cluster },
-        external_policy: TrafficPolicy::Cluster,
-        publish_not_ready: flag("publish"),
+        affinity_timeout_s: valued(rest, "affinity").next().map(parse),
+        internal_policy: policy("local"),
+        external_policy: policy("external-local"),
+        publish_not_ready: false,
+        health_check_port: None,
     }
+}
+
+/// `pod default/web 8080/TCP@80 8443/TCP@192.168.0.1:443`: container port, then the host port
+fn pod(name: &str, rest: &[&str]) -> PodIntent {
+    let ports = rest.iter().map(|word| {
+        let (container, host) = word.split_once('@').unwrap();
+        let (container_port, protocol) = container.split_once('/').unwrap();
+        let (host_ip, host_port) = host.rsplit_once(':').unwrap_or(("", host));
+        ContainerPort {
+            container_port: parse(container_port),
+            host_port: Some(parse(host_port)),
+            host_ip: Some(host_ip.to_owned()).filter(|ip| !ip.is_empty()),
+            protocol: Some(protocol.to_owned()),
+            ..ContainerPort::default()
+        }
+    });
+    let container = Container { ports: Some(ports.collect()), ..Container::default() };
+    let spec = PodSpec { containers: vec![container], ..PodSpec::default() };
+    let pod = Pod { spec: Some(spec), ..Pod::default() };
+    PodIntent { name: object(name), revision: 1, pod: Arc::new(pod) }
 }
 
 /// `slice default/web-1 of default/web http:8080/TCP = 10.42.0.5 10.42.0.6,serving,terminating,@n1`
@@ -174,12 +233,19 @@ fn backend(text: &str) -> Backend {
     let has = |word: &str| words.contains(&word);
     let conditions = has("serving") || has("terminating") || has("unready");
     let node = words.iter().find_map(|word| word.strip_prefix('@'));
+    let hinted = |prefix: &str| words.iter().filter_map(|word| word.strip_prefix(prefix)).collect();
+    let (zones, nodes): (Vec<&str>, Vec<&str>) = (hinted("zone="), hinted("node="));
+    let hints = Hints {
+        zones: zones.into_iter().map(Into::into).collect(),
+        nodes: nodes.into_iter().map(|name| NodeName(name.into())).collect(),
+    };
     Backend {
-        address: parse::<Ipv4Addr>(words[0]),
+        address: parse(words[0]),
         ready: !conditions,
         serving: !conditions || has("serving"),
         terminating: has("terminating"),
         node: node.map(|name| NodeName(name.into())),
         pod: None,
+        hints: Some(hints).filter(|it| *it != Hints::default()).map(Arc::new),
     }
 }

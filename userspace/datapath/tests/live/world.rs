@@ -106,7 +106,7 @@ impl World {
         let cgroup = Cgroup(cgroup);
         let directory = tempfile::tempdir().unwrap();
         let mut config = Config::new(directory.path().join("bpf"), &cgroup.0, instance, "n1");
-        config.host_addresses = vec![NODE];
+        config.host_addresses = vec![NODE.into()];
         for port in [8080, 8081] {
             serve(&host_net, port);
         }
@@ -181,7 +181,7 @@ impl Place {
     pub async fn attach(&self, datapath: &Datapath) {
         let endpoint = EndpointAttach {
             uid: "u".into(),
-            address: POD,
+            addresses: vec![POD.into()],
             ifindex: self.ifindex,
             pod_mac: self.macs.0,
             host_mac: self.macs.1,
@@ -204,29 +204,34 @@ impl Place {
             Change::Service(Service {
                 name: name.clone(),
                 service_type: ServiceType::ClusterIp,
-                cluster_ips: vec![Ipv4Addr::new(10, 43, 0, 10)],
+                cluster_ips: vec![Ipv4Addr::new(10, 43, 0, 10).into()],
                 ports: vec![port("http", 80, Protocol::Tcp), port("dns", 53, Protocol::Udp)],
                 affinity_timeout_s: None,
                 internal_policy: TrafficPolicy::Cluster,
                 external_policy: TrafficPolicy::Cluster,
+                external_ips: Vec::new(),
+                load_balancer_ips: Vec::new(),
+                source_ranges: Vec::new(),
+                health_check_port: None,
                 publish_not_ready: false,
             }),
             Change::Endpoint(EndpointIdentity {
                 pod: ObjectName::new("default", "client"),
                 uid: "u".into(),
-                address: POD,
+                addresses: vec![POD.into()],
                 identity: Identity(300),
                 node: NodeName("n1".into()),
             }),
         ];
         for target in backends {
             let backend = Backend {
-                address: NODE,
+                address: NODE.into(),
                 ready: true,
                 serving: true,
                 terminating: false,
                 node: None,
                 pod: None,
+                hints: None,
             };
             let port =
                 |name: &str, protocol| SlicePort { name: name.into(), protocol, port: *target };
@@ -252,12 +257,13 @@ impl Place {
             let name = ObjectName::new("many", &format!("s{number}"));
             let count = if number == 0 { backends } else { 1 };
             let backend = |index: u8| Backend {
-                address: Ipv4Addr::new(10, 44 + index, high, low),
+                address: Ipv4Addr::new(10, 44 + index, high, low).into(),
                 ready: true,
                 serving: true,
                 terminating: false,
                 node: None,
                 pod: None,
+                hints: None,
             };
             changes.push(Change::Slice(Slice {
                 name: name.clone(),
@@ -268,7 +274,7 @@ impl Place {
             changes.push(Change::Service(Service {
                 name,
                 service_type: ServiceType::ClusterIp,
-                cluster_ips: vec![Ipv4Addr::new(10, 43, high, low)],
+                cluster_ips: vec![Ipv4Addr::new(10, 43, high, low).into()],
                 ports: vec![ServicePort {
                     name: "".into(),
                     protocol: Protocol::Tcp,
@@ -278,6 +284,10 @@ impl Place {
                 affinity_timeout_s: None,
                 internal_policy: TrafficPolicy::Cluster,
                 external_policy: TrafficPolicy::Cluster,
+                external_ips: Vec::new(),
+                load_balancer_ips: Vec::new(),
+                source_ranges: Vec::new(),
+                health_check_port: None,
                 publish_not_ready: false,
             }));
         }

@@ -1,4 +1,6 @@
-use beeline_abi::{Be16, Be32, DropReason, FLOW_TRANSLATED, FlowId, Tuple};
+use std::net::Ipv4Addr;
+
+use beeline_abi::{Addr, Be16, Be32, DropReason, FLOW_TRANSLATED, FlowId, Tuple};
 use beeline_tables::{
     Change, EndpointIdentity, Epoch, NodeAddress, ObjectName, Protocol, Service, ServicePort,
     ServiceType, Tables, TrafficPolicy,
@@ -16,7 +18,7 @@ pub(crate) fn changes() -> Vec<Change> {
         Change::Endpoint(EndpointIdentity {
             pod: ObjectName::new("default", name),
             uid: "u".into(),
-            address: Ipv4Addr::new(10, 42, 0, last),
+            addresses: vec![Ipv4Addr::new(10, 42, 0, last).into()],
             identity: beeline_tables::Identity(identity),
             node: NodeName(node.into()),
         })
@@ -26,13 +28,18 @@ pub(crate) fn changes() -> Vec<Change> {
         pod("web-1", 3, 301, "n2"),
         Change::Node(NodeAddress {
             node: NodeName("n2".into()),
-            internal_ip: Ipv4Addr::new(192, 168, 0, 2),
-            pod_cidr: None,
+            internal_ips: vec![Ipv4Addr::new(192, 168, 0, 2).into()],
+            pod_cidrs: Vec::new(),
+            zone: None,
         }),
         Change::Service(Service {
             name: ObjectName::new("default", "web"),
             service_type: ServiceType::ClusterIp,
-            cluster_ips: vec![Ipv4Addr::new(10, 43, 0, 10)],
+            cluster_ips: vec![Ipv4Addr::new(10, 43, 0, 10).into()],
+            external_ips: Vec::new(),
+            load_balancer_ips: Vec::new(),
+            source_ranges: Vec::new(),
+            health_check_port: None,
             ports: vec![ServicePort {
                 name: "http".into(),
                 protocol: Protocol::Tcp,
@@ -54,8 +61,8 @@ pub(crate) fn event() -> FlowEvent {
         bytes: 420,
         packets: 5,
         tuple: Tuple {
-            source_addr: Be32::from([10, 42, 0, 2]),
-            dest_addr: Be32::from([10, 42, 0, 3]),
+            source_addr: Addr::v4(Be32::from([10, 42, 0, 2])),
+            dest_addr: Addr::v4(Be32::from([10, 42, 0, 3])),
             source_port: Be16::from_host(40000),
             dest_port: Be16::from_host(8080),
             proto: 6,
@@ -64,7 +71,7 @@ pub(crate) fn event() -> FlowEvent {
         source_identity: Identity(300),
         dest_identity: Identity(301),
         rule_id: RuleId::DEFAULT_ALLOW,
-        frontend_addr: Be32::from([10, 43, 0, 10]),
+        frontend_addr: Addr::v4(Be32::from([10, 43, 0, 10])),
         frontend_port: Be16::from_host(80),
         flags: FLOW_TRANSLATED,
         tcp_flags: TCP_SYN | TCP_ACK,
@@ -120,7 +127,7 @@ fn a_refusal_names_the_service_and_the_reason() {
         verdict: abi::Verdict::Refuse as u8,
         hook: Hook::Connect as u8,
         tuple: Tuple {
-            dest_addr: Be32::from([10, 43, 0, 10]),
+            dest_addr: Addr::v4(Be32::from([10, 43, 0, 10])),
             source_port: Be16::ZERO,
             ..event().tuple
         },
@@ -141,7 +148,7 @@ fn a_refusal_names_the_service_and_the_reason() {
 #[test]
 fn hosts_nodes_and_the_world_are_told_apart() {
     let towards = |identity, address: [u8; 4]| {
-        let tuple = Tuple { dest_addr: Be32::from(address), ..event().tuple };
+        let tuple = Tuple { dest_addr: Addr::v4(Be32::from(address)), ..event().tuple };
         let event = FlowEvent { dest_identity: identity, tuple, ..event() };
         let flow = join(&event, 0, &names(), &node());
         (flow.destination.kind, flow.destination.node_name.to_string())

@@ -88,12 +88,13 @@ impl World {
 
     fn slice(&mut self, ready: bool) {
         let backend = Backend {
-            address: Ipv4Addr::new(10, 42, 0, 2),
+            address: Ipv4Addr::new(10, 42, 0, 2).into(),
             ready,
             serving: true,
             terminating: !ready,
             node: None,
             pod: Some(ObjectName::new("shop", "web")),
+            hints: None,
         };
         self.apply(Change::Slice(Slice {
             name: ObjectName::new("shop", "web-abc"),

@@ -4,6 +4,8 @@ use beeline_tables::{
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
+use std::net::Ipv4Addr;
+
 use super::*;
 
 fn snapshot() -> Arc<Snapshot> {
@@ -18,7 +20,7 @@ fn snapshot() -> Arc<Snapshot> {
     let service = Service {
         name: ObjectName::new("shop", "front-end"),
         service_type: ServiceType::ClusterIp,
-        cluster_ips: vec![Ipv4Addr::new(10, 43, 0, 9)],
+        cluster_ips: vec![Ipv4Addr::new(10, 43, 0, 9).into()],
         ports: vec![ServicePort {
             name: "http".into(),
             protocol: Protocol::Tcp,
@@ -28,6 +30,10 @@ fn snapshot() -> Arc<Snapshot> {
         affinity_timeout_s: None,
         internal_policy: TrafficPolicy::Cluster,
         external_policy: TrafficPolicy::Cluster,
+        external_ips: Vec::new(),
+        load_balancer_ips: Vec::new(),
+        source_ranges: Vec::new(),
+        health_check_port: None,
         publish_not_ready: false,
     };
     writer.apply(

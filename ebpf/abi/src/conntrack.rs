@@ -1,0 +1,88 @@
+//! Tracking of connections whose packets are rewritten: what comes from outside, and pods that leave the cluster.
+//!
+//! Both directions of a connection have an entry of their own, under the tuple that their packets carry on arrival, and
+//! each says what the packet is to look like afterwards. So one look-up serves any packet, whichever its direction.
+
+use crate::{Addr, BackendId, Be16, FlowId, ServiceId};
+
+/// Value of `CONNTRACK`, under a [`crate::Tuple`] as it lies in the packet. The kernel writes, user space removes what is over.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Track {
+    /// Source afterwards.
+    pub source_addr: Addr,
+    /// Destination afterwards.
+    pub dest_addr: Addr,
+    /// Source afterwards.
+    pub source_port: Be16,
+    /// Destination afterwards.
+    pub dest_port: Be16,
+    /// `TRACK_*` flags.
+    pub flags: u16,
+    /// Every TCP flag seen in this direction.
+    pub tcp_flags: u8,
+    /// Zero.
+    pub pad: u8,
+    /// The Service port; zero for masquerade.
+    pub service_id: ServiceId,
+    /// The backend; zero for masquerade.
+    pub backend_id: BackendId,
+    /// The connection's number everywhere.
+    pub flow_id: FlowId,
+    /// Last packet, monotonic clock, to about a second.
+    pub seen_ns: u64,
+    /// First packet, monotonic clock.
+    pub opened_ns: u64,
+    /// Packets of this direction.
+    pub packets: u64,
+    /// Bytes of this direction, from the IP header on.
+    pub bytes: u64,
+    /// Where to, if it was asked lately: link.
+    pub ifindex: u32,
+    /// Where to: hardware address of the next hop.
+    pub next_mac: [u8; 6],
+    /// Where to: hardware address of our link.
+    pub own_mac: [u8; 6],
+}
+layout!(Track, size 104, source_addr @ 0, dest_addr @ 16, source_port @ 32, dest_port @ 34, flags @ 36, tcp_flags @ 38,
+    pad @ 39, service_id @ 40, backend_id @ 44, flow_id @ 48, seen_ns @ 56, opened_ns @ 64, packets @ 72, bytes @ 80,
+    ifindex @ 88, next_mac @ 92, own_mac @ 98);
+
+/// Flag of [`Track`]: the direction that answers.
+pub const TRACK_REPLY: u16 = 1;
+/// Flag of [`Track`]: the caller's address is replaced by this node's.
+pub const TRACK_SNAT: u16 = 2;
+/// Flag of [`Track`]: a pod that leaves the cluster under this node's address.
+pub const TRACK_MASQUERADE: u16 = 4;
+/// Flag of [`Track`]: the answer leaves from the backend's node, as the frontend (direct server return).
+pub const TRACK_DSR: u16 = 8;
+/// Flag of [`Track`]: the backend is on this node: after rewriting the stack delivers.
+pub const TRACK_LOCAL: u16 = 16;
+
+/// Key of `FRAGMENTS`: a datagram in pieces.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FragmentKey {
+    /// Who sends.
+    pub source_addr: Addr,
+    /// Who receives.
+    pub dest_addr: Addr,
+    /// The datagram's identification, as it lies in the header.
+    pub id: u32,
+    /// Protocol number.
+    pub proto: u8,
+    /// Zero.
+    pub pad: [u8; 3],
+}
+layout!(FragmentKey, size 40, source_addr @ 0, dest_addr @ 16, id @ 32, proto @ 36, pad @ 37);
+
+/// Value of `FRAGMENTS`: the ports that only the first piece carries.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FragmentPorts {
+    /// Sender's port.
+    pub source_port: Be16,
+    /// Receiver's port.
+    pub dest_port: Be16,
+}
+layout!(FragmentPorts, size 4, source_port @ 0, dest_port @ 2);
