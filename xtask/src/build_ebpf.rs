@@ -225,7 +225,7 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))? {
         let path = entry.with_context(|| format!("list {}", dir.display()))?.path();
         if path.is_dir() {
-            if path.file_name().is_some_and(|name| name != "target") {
+            if path.file_name().is_some_and(|name| name != "target" && name != "fuzz") {
                 collect(&path, files)?;
             }
         } else if path

@@ -7,6 +7,7 @@ mod ci;
 mod deps;
 mod exec;
 mod kernel_test;
+mod fuzz;
 mod run;
 mod setup;
 mod test;
@@ -54,6 +55,15 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Fuzz the packet logic, every target for some seconds
+    Fuzz {
+        /// How long for each target
+        #[arg(default_value_t = 60)]
+        seconds: u32,
+        /// Only this one
+        #[arg(long)]
+        target: Option<String>,
+    },
     /// Every gate that a change has to pass
     Ci,
     /// Check who imports whom
@@ -75,6 +85,7 @@ fn main() -> anyhow::Result<()> {
         Command::Demo { args } => run::beeline("demo", &args),
         Command::Bench { name, args } => run::bench(name, &args),
         Command::Test { args } => test::run(&args),
+        Command::Fuzz { seconds, target } => fuzz::run(seconds, target.as_deref()),
         Command::Ci => ci::run(),
         Command::Deps => deps::run(),
         Command::KernelTest(options) => kernel_test::run(&options),

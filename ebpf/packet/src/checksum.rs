@@ -50,6 +50,9 @@ impl Diff {
 
     /// The checksum after the change, both as they lie in memory.
     /// `None` when it stays as it is: nothing changed, or zero means that there is none.
+    ///
+    /// Wrong for one message only: when every byte under it has become zero, which takes an ICMP echo reply with identifier,
+    /// sequence number and payload of zeroes.
     #[inline(always)]
     pub fn applied(self, checksum: u16, zero_means_none: bool) -> Option<u16> {
         if self.0 == 0 || (zero_means_none && checksum == 0) {

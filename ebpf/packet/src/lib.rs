@@ -8,13 +8,15 @@
 //! let arp = [0u8, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0x08, 0x06];
 //! assert_eq!(parse(&arp[..]), Ok(Parsed::Other));
 //! ```
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "fuzz")), no_std)]
 
 pub mod balance;
 pub mod checksum;
 pub mod dsr;
 pub mod flow;
 mod frame;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod icmp;
 pub mod link;
 pub mod nat;

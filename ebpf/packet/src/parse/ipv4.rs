@@ -28,6 +28,9 @@ pub(super) fn read<F: Frame + ?Sized>(
         Place::Itself => {
             end_of(l3, header_bytes, u16::from_be_bytes([header[2], header[3]]), limit)?
         }
+        Place::Quoted { end } if u32::from(l3) + u32::from(header_bytes) > end => {
+            return Err(DropReason::Truncated);
+        }
         Place::Quoted { end } => end,
     };
     let fragment = u16::from_be_bytes([header[6], header[7]]);
