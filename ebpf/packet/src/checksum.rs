@@ -93,6 +93,26 @@ impl Sum {
         Sum(sum)
     }
 
+    /// Both sums.
+    #[inline(always)]
+    pub(crate) fn and(self, other: Sum) -> Sum {
+        Sum(self.0 + other.0)
+    }
+
+    /// Adds an aligned word.
+    #[inline(always)]
+    pub(crate) fn word(self, word: u32) -> Sum {
+        Sum(self.0 + (word & 0xffff) + (word >> 16))
+    }
+
+    /// Adds an address as it lies in an IPv6 header or, for its last word, in an IPv4 header: what maps that one, `ffff`,
+    /// is nothing in one's complement.
+    #[inline(always)]
+    pub(crate) fn addr(self, addr: &Addr) -> Sum {
+        let [a, b, c, d] = addr.words();
+        self.word(a).word(b).word(c).word(d)
+    }
+
     /// Adds a number below 65,536, which goes into the packet in network order.
     #[inline(always)]
     pub(crate) fn number(self, value: u16) -> Sum {

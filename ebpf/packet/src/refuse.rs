@@ -1,6 +1,7 @@
 //! The answer to a packet that nobody will take: so that its sender knows at once, instead of waiting for silence to end.
 //!
-//! In: a frame and its headers. Out: the whole frame of the answer, hardware addresses swapped and checksums complete.
+//! In: a frame and its headers. Out: the whole frame of the answer, hardware addresses swapped and checksums complete, written
+//! where the caller says: the longest is 110 bytes, and a program's stack has 512.
 //! Refuses to answer what no answer may be given to: a RST, an ICMP message, a later fragment, what was sent to many
 //! or does not come from one host (RFC 9293, 3.10.7.1; RFC 1122, 3.2.2; RFC 4443, 2.4).
 //!
@@ -11,8 +12,16 @@ use beeline_abi::{Addr, Be32, Proto, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
 
 use crate::Frame;
 use crate::checksum::Sum;
-use crate::nat::{octets, octets_v4};
 use crate::parse::{L3, Packet, Part, proto};
+
+/// Length of a RST over IPv4.
+pub const RESET_V4_BYTES: usize = 14 + 20 + 20;
+/// Length of a RST over IPv6.
+pub const RESET_V6_BYTES: usize = 14 + 40 + 20;
+/// Length of "port unreachable" over IPv4.
+pub const UNREACHABLE_V4_BYTES: usize = 14 + 20 + 8 + 28;
+/// Length of "port unreachable" over IPv6.
+pub const UNREACHABLE_V6_BYTES: usize = 14 + 40 + 8 + 48;
 
 const HOP_LIMIT: u8 = 64;
 /// Type 3 (destination unreachable), code 3 (port), and their likes of ICMPv6.
@@ -20,6 +29,8 @@ const PORT_UNREACHABLE_V4: [u8; 2] = [3, 3];
 const PORT_UNREACHABLE_V6: [u8; 2] = [1, 4];
 /// Precedence "internetwork control", which routers give to their errors (RFC 1812, 4.3.2.5).
 const ERROR_SERVICE: u8 = 0xc0;
+/// How much of the transport header is quoted.
+const QUOTED_BYTES: usize = 8;
 
 /// A frame to send back where the refused one came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,142 +61,155 @@ impl<const V4: usize, const V6: usize> Answer<V4, V6> {
     }
 }
 
-/// Length of [`tcp_reset_v4`].
-pub const RESET_V4_BYTES: usize = 14 + 20 + 20;
-/// Length of [`tcp_reset_v6`].
-pub const RESET_V6_BYTES: usize = 14 + 40 + 20;
-/// Length of [`unreachable_v4`].
-pub const UNREACHABLE_V4_BYTES: usize = 14 + 20 + 8 + 28;
-/// Length of [`unreachable_v6`].
-pub const UNREACHABLE_V6_BYTES: usize = 14 + 40 + 8 + 48;
-
-/// A RST for a TCP packet.
+/// A RST for a TCP packet, by value.
 #[inline(always)]
 pub fn tcp_reset<F: Frame + ?Sized>(
     frame: &F,
     packet: &Packet,
 ) -> Option<Answer<RESET_V4_BYTES, RESET_V6_BYTES>> {
     if packet.tuple.source_addr.is_v4() {
-        tcp_reset_v4(frame, packet).map(Answer::V4)
+        let mut answer = [0; RESET_V4_BYTES];
+        tcp_reset_v4(frame, packet, &mut answer).then_some(Answer::V4(answer))
     } else {
-        tcp_reset_v6(frame, packet).map(Answer::V6)
+        let mut answer = [0; RESET_V6_BYTES];
+        tcp_reset_v6(frame, packet, &mut answer).then_some(Answer::V6(answer))
     }
 }
 
-/// "Port unreachable" for any packet that has ports.
+/// "Port unreachable" for any packet that has ports, by value.
 #[inline(always)]
 pub fn unreachable<F: Frame + ?Sized>(
     frame: &F,
     packet: &Packet,
 ) -> Option<Answer<UNREACHABLE_V4_BYTES, UNREACHABLE_V6_BYTES>> {
     if packet.tuple.source_addr.is_v4() {
-        unreachable_v4(frame, packet).map(Answer::V4)
+        let mut answer = [0; UNREACHABLE_V4_BYTES];
+        unreachable_v4(frame, packet, &mut answer).then_some(Answer::V4(answer))
     } else {
-        unreachable_v6(frame, packet).map(Answer::V6)
+        let mut answer = [0; UNREACHABLE_V6_BYTES];
+        unreachable_v6(frame, packet, &mut answer).then_some(Answer::V6(answer))
     }
 }
 
-/// A RST for a TCP packet over IPv4.
+/// A RST for a TCP packet over IPv4; `false` when there must be none, and then `answer` means nothing.
 #[inline(always)]
-pub fn tcp_reset_v4<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Option<[u8; RESET_V4_BYTES]> {
-    let mut answer = [0; RESET_V4_BYTES];
-    let tcp = reset(frame, packet)?;
-    ethernet(frame, &mut answer)?;
-    put(&mut answer, 14, &ipv4(packet, 40, Proto::Tcp, 0)?);
-    put(&mut answer, 34, &tcp);
-    Some(answer)
+pub fn tcp_reset_v4<F: Frame + ?Sized>(
+    frame: &F,
+    packet: &Packet,
+    answer: &mut [u8; RESET_V4_BYTES],
+) -> bool {
+    ethernet(frame, answer)
+        && ipv4(packet, answer, 40, Proto::Tcp, 0)
+        && reset(frame, packet, answer, 34).is_some()
 }
 
-/// A RST for a TCP packet over IPv6.
+/// A RST for a TCP packet over IPv6; `false` when there must be none, and then `answer` means nothing.
 #[inline(always)]
-pub fn tcp_reset_v6<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Option<[u8; RESET_V6_BYTES]> {
-    let mut answer = [0; RESET_V6_BYTES];
-    let tcp = reset(frame, packet)?;
-    ethernet(frame, &mut answer)?;
-    put(&mut answer, 14, &ipv6(packet, 20, Proto::Tcp)?);
-    put(&mut answer, 54, &tcp);
-    Some(answer)
+pub fn tcp_reset_v6<F: Frame + ?Sized>(
+    frame: &F,
+    packet: &Packet,
+    answer: &mut [u8; RESET_V6_BYTES],
+) -> bool {
+    ethernet(frame, answer)
+        && ipv6(packet, answer, 20, Proto::Tcp)
+        && reset(frame, packet, answer, 54).is_some()
 }
 
-/// "Port unreachable" for a packet over IPv4.
+/// "Port unreachable" for a packet over IPv4; `false` when there must be none, and then `answer` means nothing.
 #[inline(always)]
 pub fn unreachable_v4<F: Frame + ?Sized>(
     frame: &F,
     packet: &Packet,
-) -> Option<[u8; UNREACHABLE_V4_BYTES]> {
-    let mut answer = [0; UNREACHABLE_V4_BYTES];
-    let transport = quotable(frame, packet)?;
-    let quoted = quoted_v4(frame, packet)?;
-    ethernet(frame, &mut answer)?;
-    put(&mut answer, 14, &ipv4(packet, 56, Proto::Icmp, ERROR_SERVICE)?);
-    let mut icmp = [0; 8];
-    put(&mut icmp, 0, &PORT_UNREACHABLE_V4);
-    let sum = Sum::default().bytes(&icmp).bytes(&quoted).bytes(&transport);
-    put(&mut icmp, 2, &sum.checksum());
-    put(&mut answer, 34, &icmp);
-    put(&mut answer, 42, &quoted);
-    put(&mut answer, 62, &transport);
-    Some(answer)
+    answer: &mut [u8; UNREACHABLE_V4_BYTES],
+) -> bool {
+    if !is_quotable(packet)
+        || !ethernet(frame, answer)
+        || !ipv4(packet, answer, 56, Proto::Icmp, ERROR_SERVICE)
+    {
+        return false;
+    }
+    let Some(quoted) = quote_v4(frame, packet, answer, 42) else {
+        return false;
+    };
+    let Some(transport) = quote(frame, packet.l4, answer, 62) else {
+        return false;
+    };
+    let head = PORT_UNREACHABLE_V4;
+    put(answer, 34, &[head[0], head[1], 0, 0, 0, 0, 0, 0]);
+    let sum = quoted.and(transport).number(u16::from_be_bytes(head));
+    put(answer, 36, &sum.checksum());
+    true
 }
 
-/// "Port unreachable" for a packet over IPv6.
+/// "Port unreachable" for a packet over IPv6; `false` when there must be none, and then `answer` means nothing.
 #[inline(always)]
 pub fn unreachable_v6<F: Frame + ?Sized>(
     frame: &F,
     packet: &Packet,
-) -> Option<[u8; UNREACHABLE_V6_BYTES]> {
-    let mut answer = [0; UNREACHABLE_V6_BYTES];
-    write_unreachable_v6(frame, packet, &mut answer)?;
-    Some(answer)
-}
-
-/// The same into memory of the caller's, for programs whose stack is too short for it.
-#[inline(always)]
-pub fn write_unreachable_v6<F: Frame + ?Sized>(
-    frame: &F,
-    packet: &Packet,
     answer: &mut [u8; UNREACHABLE_V6_BYTES],
-) -> Option<()> {
-    let transport = quotable(frame, packet)?;
-    put(answer, 102, &transport);
-    let quoted = quoted_v6(frame, packet)?;
-    put(answer, 62, &quoted);
-    let mut icmp = [0; 8];
-    put(&mut icmp, 0, &PORT_UNREACHABLE_V6);
-    let sum = pseudo(packet, Proto::Icmp6, 56).bytes(&icmp).bytes(&quoted).bytes(&transport);
-    put(&mut icmp, 2, &sum.checksum());
-    put(answer, 54, &icmp);
-    ethernet(frame, answer)?;
-    put(answer, 14, &ipv6(packet, 56, Proto::Icmp6)?);
-    Some(())
+) -> bool {
+    if !is_quotable(packet) || !ethernet(frame, answer) || !ipv6(packet, answer, 56, Proto::Icmp6) {
+        return false;
+    }
+    let Some(quoted) = quote_v6(frame, packet, answer, 62) else {
+        return false;
+    };
+    let Some(transport) = quote(frame, packet.l4, answer, 102) else {
+        return false;
+    };
+    let head = PORT_UNREACHABLE_V6;
+    put(answer, 54, &[head[0], head[1], 0, 0, 0, 0, 0, 0]);
+    let sum = pseudo(packet, Proto::Icmp6, 56)
+        .and(quoted)
+        .and(transport)
+        .number(u16::from_be_bytes(head));
+    put(answer, 56, &sum.checksum());
+    true
 }
 
 /// The TCP header of a RST that the sender of `packet` will believe.
 #[inline(always)]
-fn reset<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Option<[u8; 20]> {
-    let flags = packet.tcp_flags;
+fn reset<F: Frame + ?Sized, const N: usize>(
+    frame: &F,
+    packet: &Packet,
+    answer: &mut [u8; N],
+    at: usize,
+) -> Option<()> {
     if proto(&packet.tuple) != Some(Proto::Tcp)
         || packet.part != Part::Whole
-        || flags & TCP_RST != 0
+        || packet.tcp_flags & TCP_RST != 0
     {
         return None;
     }
-    let header: [u8; 20] = frame.load(usize::from(packet.l4))?;
-    let mut answer = [0; 20];
-    put(&mut answer, 0, &packet.tuple.dest_port.raw().to_ne_bytes());
-    put(&mut answer, 2, &packet.tuple.source_port.raw().to_ne_bytes());
-    answer[12] = 5 << 4;
-    if flags & TCP_ACK != 0 {
-        put(&mut answer, 4, &[header[8], header[9], header[10], header[11]]);
-        answer[13] = TCP_RST;
-    } else {
-        let seq = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-        put(&mut answer, 8, &seq.wrapping_add(occupied(packet, header[12])?).to_be_bytes());
-        answer[13] = TCP_RST | TCP_ACK;
+    let (seq, ack, flags) = numbers(frame, packet)?;
+    let (source, dest) = (packet.tuple.dest_port, packet.tuple.source_port);
+    let control = u16::from_be_bytes([5 << 4, flags]);
+    put(answer, at, &source.raw().to_ne_bytes());
+    put(answer, at + 2, &dest.raw().to_ne_bytes());
+    put(answer, at + 4, &seq.to_be_bytes());
+    put(answer, at + 8, &ack.to_be_bytes());
+    put(answer, at + 12, &control.to_be_bytes());
+    put(answer, at + 14, &[0; 6]);
+    let sum = pseudo(packet, Proto::Tcp, 20)
+        .number(source.to_host())
+        .number(dest.to_host())
+        .word(seq.to_be())
+        .word(ack.to_be())
+        .number(control);
+    put(answer, at + 16, &sum.checksum());
+    Some(())
+}
+
+/// Sequence number, acknowledgement and flags of a RST (RFC 9293, 3.10.7.1).
+#[inline(always)]
+fn numbers<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Option<(u32, u32, u8)> {
+    let at = usize::from(packet.l4);
+    if packet.tcp_flags & TCP_ACK != 0 {
+        return Some((u32::from_be_bytes(frame.load(at + 8)?), 0, TCP_RST));
     }
-    let sum = pseudo(packet, Proto::Tcp, 20).bytes(&answer);
-    put(&mut answer, 16, &sum.checksum());
-    Some(answer)
+    let seq = u32::from_be_bytes(frame.load(at + 4)?);
+    let [offset] = frame.load(at + 12)?;
+    Some((0, seq.wrapping_add(occupied(packet, offset)?), TCP_RST | TCP_ACK))
 }
 
 /// How many sequence numbers a segment takes; `None` when its header is longer than the packet.
@@ -198,102 +222,114 @@ fn occupied(packet: &Packet, offset: u8) -> Option<u32> {
     Some(length + syn + fin)
 }
 
-/// The first eight bytes of a transport header that an ICMP error may be about.
+/// Whether an ICMP error may be about the packet, and its ports are there.
 #[inline(always)]
-fn quotable<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Option<[u8; 8]> {
-    match proto(&packet.tuple)? {
-        Proto::Icmp | Proto::Icmp6 => return None,
-        Proto::Tcp | Proto::Udp | Proto::Sctp => {}
-    }
-    if packet.part == Part::Later {
-        return None;
-    }
-    frame.load(usize::from(packet.l4))
+fn is_quotable(packet: &Packet) -> bool {
+    let has_ports = matches!(proto(&packet.tuple), Some(Proto::Tcp | Proto::Udp | Proto::Sctp));
+    has_ports && packet.part != Part::Later
 }
 
-/// The IPv4 header to quote: without its options, lengths and checksum to match.
+/// Quotes eight bytes; tells their sum.
 #[inline(always)]
-fn quoted_v4<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Option<[u8; 20]> {
+fn quote<F: Frame + ?Sized, const N: usize>(
+    frame: &F,
+    from: u16,
+    answer: &mut [u8; N],
+    at: usize,
+) -> Option<Sum> {
+    let bytes: [u8; QUOTED_BYTES] = frame.load(usize::from(from))?;
+    put(answer, at, &bytes);
+    Some(Sum::default().bytes(&bytes))
+}
+
+/// Quotes the IPv4 header without its options, lengths and checksum to match; tells its sum.
+#[inline(always)]
+fn quote_v4<F: Frame + ?Sized, const N: usize>(
+    frame: &F,
+    packet: &Packet,
+    answer: &mut [u8; N],
+    at: usize,
+) -> Option<Sum> {
     let mut header: [u8; 20] = frame.load(usize::from(L3))?;
     if header[0] & 0x0f != 5 {
         let total = packet.end.checked_sub(u32::from(packet.l4))?.checked_add(20)?;
+        let [t0, t1] = u16::try_from(total).ok()?.to_be_bytes();
         header[0] = 0x45;
-        put(&mut header, 2, &u16::try_from(total).ok()?.to_be_bytes());
-        put(&mut header, 10, &[0, 0]);
-        let checksum = Sum::default().bytes(&header).checksum();
-        put(&mut header, 10, &checksum);
+        (header[2], header[3]) = (t0, t1);
+        (header[10], header[11]) = (0, 0);
+        let [c0, c1] = Sum::default().bytes(&header).checksum();
+        (header[10], header[11]) = (c0, c1);
     }
-    Some(header)
+    put(answer, at, &header);
+    Some(Sum::default().bytes(&header))
 }
 
-/// The IPv6 header to quote: without extension headers, length to match.
+/// Quotes the IPv6 header without extension headers, length to match; tells its sum.
 #[inline(always)]
-fn quoted_v6<F: Frame + ?Sized>(frame: &F, packet: &Packet) -> Option<[u8; 40]> {
-    let mut header: [u8; 40] = frame.load(usize::from(L3))?;
-    if header[6] != packet.tuple.proto {
+fn quote_v6<F: Frame + ?Sized, const N: usize>(
+    frame: &F,
+    packet: &Packet,
+    answer: &mut [u8; N],
+    at: usize,
+) -> Option<Sum> {
+    let mut head: [u8; 8] = frame.load(usize::from(L3))?;
+    if head[6] != packet.tuple.proto {
         let payload = packet.end.checked_sub(u32::from(packet.l4))?;
-        header[6] = packet.tuple.proto;
-        put(&mut header, 4, &u16::try_from(payload).ok()?.to_be_bytes());
+        let [p0, p1] = u16::try_from(payload).ok()?.to_be_bytes();
+        (head[4], head[5], head[6]) = (p0, p1, packet.tuple.proto);
     }
-    Some(header)
+    put(answer, at, &head);
+    put_addr(answer, at + 8, &packet.tuple.source_addr);
+    put_addr(answer, at + 24, &packet.tuple.dest_addr);
+    let (source, dest) = (&packet.tuple.source_addr, &packet.tuple.dest_addr);
+    Some(Sum::default().bytes(&head).addr(source).addr(dest))
 }
 
-/// Hardware addresses swapped; `None` for a frame to many.
+/// Hardware addresses swapped; `false` for a frame to many.
 #[inline(always)]
-fn ethernet<F: Frame + ?Sized, const N: usize>(frame: &F, answer: &mut [u8; N]) -> Option<()> {
-    let header: [u8; 14] = frame.load(0)?;
-    if header[0] & 1 != 0 {
-        return None;
-    }
+fn ethernet<F: Frame + ?Sized, const N: usize>(frame: &F, answer: &mut [u8; N]) -> bool {
+    let Some(header) = frame.load::<14>(0) else {
+        return false;
+    };
     let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = header;
     put(answer, 0, &[s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5, t0, t1]);
-    Some(())
+    d0 & 1 == 0
 }
 
 #[inline(always)]
-fn ipv4(packet: &Packet, total: u8, proto: Proto, service: u8) -> Option<[u8; 20]> {
-    let (source, dest) = (packet.tuple.dest_addr.as_v4()?, packet.tuple.source_addr.as_v4()?);
-    if !is_one_host_v4(source) || !is_one_host_v4(dest) {
-        return None;
-    }
-    let mut header = [0; 20];
-    header[0] = 0x45;
-    header[1] = service;
-    header[3] = total;
+fn ipv4<const N: usize>(
+    packet: &Packet,
+    answer: &mut [u8; N],
+    total: u8,
+    proto: Proto,
+    service: u8,
+) -> bool {
+    let (source, dest) = (packet.tuple.dest_addr.last_word(), packet.tuple.source_addr.last_word());
     // "Do not fragment": so it needs no identification (RFC 6864).
-    header[6] = 0x40;
-    header[8] = HOP_LIMIT;
-    header[9] = proto as u8;
-    put(&mut header, 12, &octets_v4(source));
-    put(&mut header, 16, &octets_v4(dest));
-    let checksum = Sum::default().bytes(&header).checksum();
-    put(&mut header, 10, &checksum);
-    Some(header)
+    let head = [0x45, service, 0, total, 0, 0, 0x40, 0, HOP_LIMIT, proto as u8];
+    put(answer, 14, &head);
+    put(answer, 26, &source.raw().to_ne_bytes());
+    put(answer, 30, &dest.raw().to_ne_bytes());
+    let sum = Sum::default().bytes(&head).word(source.raw()).word(dest.raw());
+    put(answer, 24, &sum.checksum());
+    is_one_host_v4(source) && is_one_host_v4(dest)
 }
 
 #[inline(always)]
-fn ipv6(packet: &Packet, payload: u8, proto: Proto) -> Option<[u8; 40]> {
-    let (source, dest) = (packet.tuple.dest_addr, packet.tuple.source_addr);
-    if !is_one_host_v6(&source) || !is_one_host_v6(&dest) {
-        return None;
-    }
-    let mut header = [0; 40];
-    header[0] = 0x60;
-    header[5] = payload;
-    header[6] = proto as u8;
-    header[7] = HOP_LIMIT;
-    put(&mut header, 8, &octets(&source));
-    put(&mut header, 24, &octets(&dest));
-    Some(header)
+fn ipv6<const N: usize>(packet: &Packet, answer: &mut [u8; N], payload: u8, proto: Proto) -> bool {
+    let (source, dest) = (&packet.tuple.dest_addr, &packet.tuple.source_addr);
+    put(answer, 14, &[0x60, 0, 0, 0, 0, payload, proto as u8, HOP_LIMIT]);
+    put_addr(answer, 22, source);
+    put_addr(answer, 38, dest);
+    is_one_host_v6(source) && is_one_host_v6(dest)
 }
 
-/// The sum of a pseudo header. Which address is whose makes no difference; of IPv4 only the last words count,
-/// because what maps an address, `ffff`, is nothing in one's complement.
+/// The sum of a pseudo header; which address is whose makes no difference.
 #[inline(always)]
 fn pseudo(packet: &Packet, proto: Proto, length: u16) -> Sum {
     Sum::default()
-        .bytes(&octets(&packet.tuple.source_addr))
-        .bytes(&octets(&packet.tuple.dest_addr))
+        .addr(&packet.tuple.source_addr)
+        .addr(&packet.tuple.dest_addr)
         .number(u16::from(proto as u8))
         .number(length)
 }
@@ -301,7 +337,7 @@ fn pseudo(packet: &Packet, proto: Proto, length: u16) -> Sum {
 /// Neither "this network", nor loopback, multicast, reserved or broadcast.
 #[inline(always)]
 fn is_one_host_v4(addr: Be32) -> bool {
-    let [first, ..] = octets_v4(addr);
+    let [first, ..] = addr.raw().to_ne_bytes();
     first != 0 && first != 127 && first < 224
 }
 
@@ -319,4 +355,14 @@ fn put<const N: usize, const M: usize>(into: &mut [u8; N], at: usize, bytes: &[u
     if let Some(place) = into.get_mut(at..at + M) {
         place.copy_from_slice(bytes);
     }
+}
+
+/// Writes an address as it lies in an IPv6 header.
+#[inline(always)]
+fn put_addr<const N: usize>(into: &mut [u8; N], at: usize, addr: &Addr) {
+    let [a, b, c, d] = addr.words();
+    put(into, at, &a.to_ne_bytes());
+    put(into, at + 4, &b.to_ne_bytes());
+    put(into, at + 8, &c.to_ne_bytes());
+    put(into, at + 12, &d.to_ne_bytes());
 }
