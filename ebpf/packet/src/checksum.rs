@@ -15,31 +15,40 @@ impl Diff {
     /// One address instead of another of the same family.
     #[inline(always)]
     pub fn addr(from: &Addr, to: &Addr) -> Diff {
+        if from == to {
+            return Diff::NONE;
+        }
         let (from, to) = (from.words(), to.words());
-        Diff::NONE
-            .word(from[0], to[0])
-            .word(from[1], to[1])
-            .word(from[2], to[2])
-            .word(from[3], to[3])
+        Diff::changed(from[0], to[0])
+            .and(Diff::changed(from[1], to[1]))
+            .and(Diff::changed(from[2], to[2]))
+            .and(Diff::changed(from[3], to[3]))
     }
 
     /// One port, or any other aligned 16-bit field, instead of another.
     #[inline(always)]
     pub fn port(from: Be16, to: Be16) -> Diff {
-        Diff::NONE.word(u32::from(from.raw()), u32::from(to.raw()))
+        Diff::word(u32::from(from.raw()), u32::from(to.raw()))
     }
 
-    /// The same with one more aligned word changed.
+    /// One aligned word instead of another.
     #[inline(always)]
-    pub fn word(self, from: u32, to: u32) -> Diff {
-        if from == to { self } else { self.and(Diff(to)).and(Diff(!from)) }
+    pub fn word(from: u32, to: u32) -> Diff {
+        if from == to { Diff::NONE } else { Diff::changed(from, to) }
+    }
+
+    /// Without a branch, which the verifier would walk both ways; of equal words the other zero.
+    #[inline(always)]
+    fn changed(from: u32, to: u32) -> Diff {
+        Diff(to).and(Diff(!from))
     }
 
     /// Both changes.
     #[inline(always)]
     pub fn and(self, other: Diff) -> Diff {
-        let (sum, carry) = self.0.overflowing_add(other.0);
-        Diff(sum.wrapping_add(u32::from(carry)))
+        let sum = u64::from(self.0) + u64::from(other.0);
+        // The carry comes round, and leaves none.
+        Diff((((sum & 0xffff_ffff) + (sum >> 32)) & 0xffff_ffff) as u32)
     }
 
     /// The number, for the kernel's helpers.

@@ -136,7 +136,7 @@ pub fn remove_v4(header: &[u8; 20], option: &[u8; 8]) -> Option<[u8; 20]> {
         .checked_sub(V4_BYTES)
         .filter(|total| *total >= u16::from(words) * 4)?;
     let gone = Sum::default().bytes(option).value();
-    Some(fixed_v4(header, words, total, Sum::default(), Diff::NONE.word(gone, 0)))
+    Some(fixed_v4(header, words, total, Sum::default(), Diff::word(gone, 0)))
 }
 
 /// The IPv6 header that `encode_v6(header[6], ..)` is put behind; `None` when the packet would grow too long.
@@ -169,7 +169,7 @@ fn fixed_v4(header: &[u8; 20], words: u8, total: u16, more: Sum, less: Diff) -> 
     };
     let change = Diff::port(field(header, 0), field(&fixed, 0))
         .and(Diff::port(field(header, 2), field(&fixed, 2)))
-        .and(Diff::NONE.word(0, more.value()))
+        .and(Diff::word(0, more.value()))
         .and(less);
     let old = field(header, 10).raw();
     let [c0, c1] = change.applied(old, false).unwrap_or(old).to_ne_bytes();

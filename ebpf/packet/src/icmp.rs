@@ -31,12 +31,15 @@ pub fn error<F: Frame + ?Sized>(
     packet: &Packet,
 ) -> Option<Result<Embedded, DropReason>> {
     let proto = proto(&packet.tuple)?;
+    if !matches!(proto, Proto::Icmp | Proto::Icmp6) || !is_error(frame, packet, proto) {
+        return None;
+    }
     let l3 = packet.l4 + HEADER_BYTES;
     let place = Place::Quoted { end: packet.end };
-    let quoted = match proto {
-        Proto::Icmp if is_error(frame, packet, proto) => packet_v4(frame, l3, place),
-        Proto::Icmp6 if is_error(frame, packet, proto) => packet_v6(frame, l3, place),
-        _ => return None,
+    let quoted = if proto == Proto::Icmp {
+        packet_v4(frame, l3, place)
+    } else {
+        packet_v6(frame, l3, place)
     };
     Some(quoted.map(|quoted| Embedded {
         tuple: quoted.tuple,
@@ -48,7 +51,7 @@ pub fn error<F: Frame + ?Sized>(
 
 /// Unreachable, source quench, redirect, time exceeded and parameter problem; of ICMPv6 the first four types.
 #[inline(always)]
-pub(crate) fn is_error<F: Frame + ?Sized>(frame: &F, packet: &Packet, proto: Proto) -> bool {
+fn is_error<F: Frame + ?Sized>(frame: &F, packet: &Packet, proto: Proto) -> bool {
     if packet.part == Part::Later {
         return false;
     }
