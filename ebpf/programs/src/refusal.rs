@@ -35,37 +35,37 @@ pub fn answer(ctx: &TcContext, packet: &Packet) -> i32 {
 
 #[inline(never)]
 fn reset_v4(ctx: &TcContext, packet: &Packet) -> bool {
-    turn(ctx, refuse::tcp_reset_v4(&Skb(ctx), packet))
+    turn(ctx, |answer| refuse::tcp_reset_v4(&Skb(ctx), packet, answer))
 }
 
 #[inline(never)]
 fn reset_v6(ctx: &TcContext, packet: &Packet) -> bool {
-    turn(ctx, refuse::tcp_reset_v6(&Skb(ctx), packet))
+    turn(ctx, |answer| refuse::tcp_reset_v6(&Skb(ctx), packet, answer))
 }
 
 #[inline(never)]
 fn unreachable_v4(ctx: &TcContext, packet: &Packet) -> bool {
-    turn(ctx, refuse::unreachable_v4(&Skb(ctx), packet))
+    turn(ctx, |answer| refuse::unreachable_v4(&Skb(ctx), packet, answer))
 }
 
 #[inline(never)]
 fn unreachable_v6(ctx: &TcContext, packet: &Packet) -> bool {
+    turn(ctx, |answer| refuse::unreachable_v6(&Skb(ctx), packet, answer))
+}
+
+/// The packet takes the answer's length and bytes, if there is one.
+#[inline(always)]
+fn turn<const N: usize>(ctx: &TcContext, write: impl FnOnce(&mut [u8; N]) -> bool) -> bool {
     let Some(answer) = ANSWER.get_ptr_mut(0) else {
         return false;
     };
     // SAFETY: a live map value of this CPU; packet programs neither nest nor are interrupted by one another.
-    let answer = unsafe { &mut *answer };
-    refuse::write_unreachable_v6(&Skb(ctx), packet, answer).is_some() && take(ctx, answer)
-}
-
-#[inline(always)]
-fn turn<const N: usize>(ctx: &TcContext, answer: Option<[u8; N]>) -> bool {
-    answer.is_some_and(|answer| take(ctx, &answer))
-}
-
-/// The packet takes the answer's length and bytes.
-#[inline(always)]
-fn take<const N: usize>(ctx: &TcContext, answer: &[u8; N]) -> bool {
+    let Some(answer) = (unsafe { (*answer).first_chunk_mut::<N>() }) else {
+        return false;
+    };
+    if !write(answer) {
+        return false;
+    }
     // SAFETY: the context is the kernel's own.
     let resized = unsafe { bpf_skb_change_tail(ctx.as_ptr().cast(), N as u32, 0) };
     resized == 0 && Skb(ctx).store_bytes(0, answer)
