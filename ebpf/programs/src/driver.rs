@@ -1,32 +1,12 @@
 //! A packet in a driver hook, as bytes.
 
-use core::arch::asm;
-
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::{bpf_xdp_load_bytes, bpf_xdp_store_bytes};
 use aya_ebpf::programs::XdpContext;
 use beeline_packet::{Frame, FrameMut};
 
 /// The frame behind a context. Checksums in it are complete: no network card is going to see it again.
 pub struct Driver<'a>(pub &'a XdpContext);
-
-/// No frame that is translated here is longer; the verifier wants offsets to have an end.
-const OFFSET_MAX: usize = 0x3fff;
-
-impl Driver<'_> {
-    /// Where `N` bytes at `offset` are; `None` when the frame ends before.
-    #[inline(always)]
-    fn place<const N: usize>(&self, offset: usize) -> Option<*mut [u8; N]> {
-        if offset > OFFSET_MAX {
-            return None;
-        }
-        let mut start = self.0.data() + offset;
-        // SAFETY: does nothing; so the verifier sees the very number checked that is used, not an equal one.
-        unsafe { asm!("{start} = {start}", start = inout(reg) start, options(nomem, nostack)) };
-        if start + N > self.0.data_end() {
-            return None;
-        }
-        Some(start as *mut [u8; N])
-    }
-}
 
 impl Frame for Driver<'_> {
     #[inline(always)]
@@ -34,21 +14,35 @@ impl Frame for Driver<'_> {
         (self.0.data_end() - self.0.data()) as u32
     }
 
+    /// Copies through the kernel, which checks the bounds and reaches bytes outside the first buffer too.
     #[inline(always)]
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        // SAFETY: within the frame, as just checked; bytes need no alignment.
-        self.place(offset).map(|place| unsafe { *place })
+        let mut bytes = [0u8; N];
+        // SAFETY: the context is the kernel's own; the array is live and `N` bytes long.
+        let answer = unsafe {
+            bpf_xdp_load_bytes(
+                self.0.as_ptr().cast(),
+                offset as u32,
+                bytes.as_mut_ptr().cast(),
+                N as u32,
+            )
+        };
+        if answer == 0 { Some(bytes) } else { None }
     }
 }
 
 impl FrameMut for Driver<'_> {
     #[inline(always)]
     fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> bool {
-        let Some(place) = self.place(offset) else {
-            return false;
+        // SAFETY: the context is the kernel's own; the array is live and `N` bytes long.
+        let answer = unsafe {
+            bpf_xdp_store_bytes(
+                self.0.as_ptr().cast(),
+                offset as u32,
+                bytes.as_ptr().cast_mut().cast(),
+                N as u32,
+            )
         };
-        // SAFETY: within the frame, as just checked; bytes need no alignment.
-        unsafe { *place = bytes };
-        true
+        answer == 0
     }
 }
