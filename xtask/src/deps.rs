@@ -33,6 +33,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("beeline-observe", &["beeline-tables", "beeline-abi"]),
     ("beeline-netdev", &["beeline-sys"]),
     ("beeline-container", &["beeline-sys"]),
+    (
+        "beeline-bench",
+        &["beeline-datapath", "beeline-compile", "beeline-tables", "beeline-netdev", "beeline-sys"],
+    ),
     ("beeline-pods", &["beeline-tables", "beeline-container", "beeline-netdev", "beeline-sys"]),
 ];
 

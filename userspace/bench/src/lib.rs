@@ -1,0 +1,12 @@
+//! Measures the proxy beside its peers on this host.
+//!
+//! In: sizes, modes, how thorough to be. Out: figures with their spread, as values, JSON and a page with plots.
+//! Works in network namespaces of its own and leaves nothing behind. Refuses to touch the network of the caller.
+//!
+//! ```
+//! use beeline_bench::rules::{iptables, sample};
+//! let text = iptables::load(&sample::cluster(3, 2));
+//! assert!(text.contains(":KUBE-SERVICES - [0:0]"));
+//! ```
+
+pub mod rules;
