@@ -13,6 +13,7 @@
 //! ```
 
 pub mod boot;
+pub mod bpf;
 pub mod cgroup;
 pub mod fs;
 pub mod host;

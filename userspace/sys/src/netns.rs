@@ -107,6 +107,35 @@ pub fn loopback_up() -> Result<()> {
     Ok(())
 }
 
+/// Switches generic receive offload of a link in the calling thread's network namespace. With it a veth takes frames that
+/// an XDP program sends to it.
+pub fn set_receive_offload(link: &str, on: bool) -> Result<()> {
+    /// From linux/ethtool.h.
+    const ETHTOOL_SGRO: u32 = 0x2c;
+    /// `struct ethtool_value`.
+    #[repr(C)]
+    struct Value {
+        command: u32,
+        data: u32,
+    }
+    let what = || format!("set receive offload of {link}");
+    let socket = probe_socket()?;
+    let mut value = Value { command: ETHTOOL_SGRO, data: u32::from(on) };
+    // SAFETY: ifreq is plain data for which all zeroes is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    let room = request.ifr_name.len() - 1;
+    for (slot, byte) in request.ifr_name.iter_mut().zip(link.bytes().take(room)) {
+        *slot = libc::c_char::from_ne_bytes([byte]);
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the request is a live, fully initialised ifreq that points to a live ethtool_value.
+    let answer = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw const request) };
+    if answer != 0 {
+        return Err(io::Error::last_os_error()).attempt(what);
+    }
+    Ok(())
+}
+
 fn probe_socket() -> Result<OwnedFd> {
     rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .attempt(|| "open a probe socket".to_owned())
