@@ -9,4 +9,20 @@
 //! assert!(text.contains(":KUBE-SERVICES - [0:0]"));
 //! ```
 
+mod error;
+mod figure;
+mod flood;
+mod measure;
+mod mode;
+mod options;
+mod report;
 pub mod rules;
+pub mod worker;
+mod world;
+
+pub use error::BenchError;
+pub use figure::{Better, Figure, Kind, Ratio};
+pub use measure::{Progress, run};
+pub use mode::ModeName;
+pub use options::{Options, Profile};
+pub use report::{Conditions, Gate, Regression, Report, Skipped, Table};

@@ -43,4 +43,5 @@ pub use events::EventBatch;
 pub use features::{Feature, State, features};
 pub use kernel::InForce;
 pub use pins::cleanup;
+pub use programs::embedded;
 pub use view::{BackendView, Held, ServiceView, UsageView};

@@ -62,7 +62,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/be
 static OBJECT: &[u8] = &[];
 
 /// True when this build can load programs at all.
-pub(crate) fn embedded() -> bool {
+pub fn embedded() -> bool {
     !OBJECT.is_empty()
 }
 

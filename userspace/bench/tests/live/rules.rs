@@ -5,25 +5,13 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::skip;
+
 use beeline_bench::rules::{
     iptables,
     model::{Cluster, Condition, Endpoint, Family, Node, Policy, ServicePort},
     nftables,
 };
-
-/// Why this cannot run here, if it cannot; said on stderr.
-fn skip(tools: &[&str]) -> bool {
-    let has = |tool: &&str| Command::new(tool).arg("--version").output().is_ok();
-    let reason = if !rustix::process::geteuid().is_root() {
-        "not root".to_owned()
-    } else if let Some(missing) = tools.iter().find(|tool| !has(tool)) {
-        format!("{missing} is not installed")
-    } else {
-        return false;
-    };
-    eprintln!("SKIPPED: {reason}");
-    true
-}
 
 /// Services with every kind of rule, and the same with other endpoints.
 fn clusters(family: Family) -> (Cluster, Cluster) {
@@ -91,12 +79,12 @@ fn feed(tool: &str, arguments: &[&str], text: &str) {
 }
 
 /// Do something in a network namespace that ends with it.
-fn in_new_namespace(work: impl FnOnce() + Send + 'static) {
-    let thread = std::thread::spawn(|| {
-        beeline_sys::process::unshare(beeline_sys::process::Unshare::NET).unwrap();
+fn in_new_namespace(work: impl FnOnce() + Send) {
+    beeline_sys::netns::inside_new(|| {
         work();
-    });
-    thread.join().unwrap();
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]

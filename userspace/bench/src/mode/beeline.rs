@@ -1,0 +1,131 @@
+//! Ours: an agent in a process of its own, in the node's namespace.
+
+use std::{path::PathBuf, time::Duration};
+
+use beeline_datapath::{Config, State, cleanup, embedded, features};
+use beeline_sys::netns;
+
+use super::Mode;
+use crate::{
+    BenchError,
+    options::ENDPOINTS,
+    rules::model::Cluster,
+    worker::{AgentPlace, Answer, Launcher, Order, Worker},
+    world::{CLIENT, CLIENT_MAC, NODE, POD0_MAC, World},
+};
+
+/// The name of everything that the agent makes; each world has a bpffs of its own.
+const INSTANCE: &str = "be0c40";
+
+/// An agent, once there is something to load.
+pub struct Beeline {
+    launcher: Launcher,
+    in_driver: bool,
+    agent: Option<Worker>,
+    bpf_root: Option<PathBuf>,
+}
+
+impl Beeline {
+    /// If the kernel has what the datapath needs. Packets from outside are translated at the link's tc hook or in its driver.
+    pub fn open(launcher: &Launcher, in_driver: bool) -> Result<Box<dyn Mode>, String> {
+        if !embedded() {
+            return Err(
+                "this build has no kernel object: cargo xtask build-ebpf, then build again"
+                    .to_owned(),
+            );
+        }
+        let cgroup = beeline_sys::cgroup::find_v2_mount().map_err(|error| error.to_string())?;
+        let config = Config::new("/sys/fs/bpf/beeline", cgroup, INSTANCE, "node");
+        let missing = features(&config)
+            .into_iter()
+            .find(|feature| feature.required && feature.state == State::Missing);
+        if let Some(feature) = missing {
+            return Err(format!("{}: {}: {}", feature.name, feature.why, feature.remedy));
+        }
+        Ok(Box::new(Self { launcher: launcher.clone(), in_driver, agent: None, bpf_root: None }))
+    }
+
+    fn start(&self, world: &World) -> Result<Worker, BenchError> {
+        let mut agent = Worker::start(&self.launcher, &world.node, None, None)?;
+        let Some(cgroup_root) = world.cgroup.clone() else {
+            return Err(agent.complain("no cgroup v2 is mounted".to_owned()));
+        };
+        let place = AgentPlace {
+            bpf_root: world.folder.join("bpf"),
+            cgroup_root,
+            instance: INSTANCE.to_owned(),
+            node: NODE,
+            uplink: "up0".to_owned(),
+            in_driver: self.in_driver,
+            client: CLIENT,
+            client_cookie: netns::cookie_of_path(&world.client.path())?,
+            client_macs: [CLIENT_MAC, POD0_MAC],
+            client_ifindex: world.node.ifindex("pod0")?,
+        };
+        agent.tell(&Order::AgentStart(place))?;
+        Ok(agent)
+    }
+
+    /// End the agent and remove all that it pinned.
+    fn stop(&mut self) -> Result<(), BenchError> {
+        self.agent = None;
+        let Some(bpf_root) = self.bpf_root.take() else { return Ok(()) };
+        cleanup(&bpf_root, INSTANCE)
+            .map_err(|error| no_agent(format!("remove what it pinned: {error}")))
+    }
+
+    fn time(&mut self, order: &Order) -> Result<Duration, BenchError> {
+        match self.tell(order)? {
+            Answer::Nanos(nanos) => Ok(Duration::from_nanos(nanos)),
+            other => Err(no_agent(format!("{other:?} instead of a time"))),
+        }
+    }
+
+    fn tell(&mut self, order: &Order) -> Result<Answer, BenchError> {
+        match &mut self.agent {
+            Some(agent) => agent.tell(order),
+            None => Err(no_agent("it was not started".to_owned())),
+        }
+    }
+}
+
+impl Drop for Beeline {
+    fn drop(&mut self) {
+        // What cannot be removed now goes with the run's folder.
+        let _ = self.stop();
+    }
+}
+
+fn no_agent(message: String) -> BenchError {
+    BenchError::Worker { place: "agent".to_owned(), message }
+}
+
+impl Mode for Beeline {
+    fn load(&mut self, world: &World, cluster: &Cluster) -> Result<Duration, BenchError> {
+        self.bpf_root = Some(world.folder.join("bpf"));
+        self.agent = Some(self.start(world)?);
+        let services = cluster.services.len().saturating_sub(2);
+        self.time(&Order::AgentLoad { services, endpoints: ENDPOINTS })
+    }
+
+    fn change(
+        &mut self,
+        _world: &World,
+        _old: &Cluster,
+        new: &Cluster,
+    ) -> Result<Duration, BenchError> {
+        let endpoint = new.services[0].endpoints[0].address;
+        self.time(&Order::AgentChange { endpoint })
+    }
+
+    fn unload(&mut self, _world: &World) -> Result<(), BenchError> {
+        self.stop()
+    }
+
+    fn memory(&mut self) -> Result<Option<u64>, BenchError> {
+        match self.tell(&Order::AgentMemory)? {
+            Answer::Bytes(bytes) => Ok(Some(bytes)),
+            other => Err(no_agent(format!("{other:?} instead of a size"))),
+        }
+    }
+}
