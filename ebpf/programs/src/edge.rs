@@ -13,6 +13,7 @@ use beeline_packet::{FrameMut, nat};
 use crate::driver::Driver;
 use crate::maps::{Scratch, scratch};
 use crate::outside::{self, Outcome};
+use crate::route::Way;
 use crate::{conntrack, count, route};
 
 /// Entry point.
@@ -46,8 +47,14 @@ fn handle(ctx: &XdpContext, scratch: &mut Scratch) -> Result<u32, DropReason> {
 #[inline(always)]
 fn forward(ctx: &XdpContext, scratch: &mut Scratch) -> Result<u32, DropReason> {
     let from = ctx.ingress_ifindex() as u32;
-    if !route::next_hop(ctx.as_ptr(), from, scratch)? {
-        return Ok(XDP_PASS);
+    let bytes = scratch.packet.bytes;
+    if route::next_hop(ctx.as_ptr(), from, bytes, scratch)? != Way::Known {
+        // from_outside finds the connection that has just been made, and has the means to ask for the next hop.
+        return if outside::restore(&mut Driver(ctx), scratch) {
+            Ok(XDP_PASS)
+        } else {
+            Err(DropReason::RewriteFailed)
+        };
     }
     nat::decrement_hop_limit(&mut Driver(ctx), &scratch.packet)?;
     if !Driver(ctx).store(0, route::macs(&scratch.fib)) {

@@ -1,8 +1,10 @@
 //! tcx ingress on a link by which the world is reached: a packet has arrived.
 
+use core::ptr::null_mut;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
-use aya_ebpf::helpers::{bpf_check_mtu, bpf_redirect};
+use aya_ebpf::helpers::{bpf_check_mtu, bpf_redirect, bpf_redirect_neigh};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use beeline_abi::{Counter, DropReason, Endpoint, Hook};
@@ -11,6 +13,7 @@ use beeline_packet::{FrameMut, nat};
 
 use crate::maps::{Scratch, scratch};
 use crate::outside::{self, Outcome};
+use crate::route::Way;
 use crate::skb::{self, Skb};
 use crate::{count, endpoint, flows, refusal, route};
 
@@ -53,10 +56,17 @@ fn forward(ctx: &TcContext, scratch: &mut Scratch) -> Result<i32, DropReason> {
             None => Ok(TC_ACT_OK),
         };
     }
-    if !route::next_hop(ctx.as_ptr(), skb::ifindex(ctx), scratch)? {
+    let way = route::next_hop(ctx.as_ptr(), skb::ifindex(ctx), 0, scratch)?;
+    if way == Way::Unclear {
         return Ok(TC_ACT_OK);
     }
     nat::decrement_hop_limit(&mut Skb(ctx), &scratch.packet)?;
+    if way == Way::Unresolved {
+        skb::mark_done(ctx);
+        // The stack would refuse it, as it comes from outside under our own address; this way it asks and sends.
+        // SAFETY: no next hop given, so the kernel finds it.
+        return Ok(unsafe { bpf_redirect_neigh(scratch.fib.ifindex, null_mut(), 0, 0) } as i32);
+    }
     send(ctx, scratch.fib.ifindex, route::macs(&scratch.fib))
 }
 

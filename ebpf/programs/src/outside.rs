@@ -134,10 +134,8 @@ fn go_on<F: FrameMut>(frame: &mut F, scratch: &mut Scratch) -> Result<Option<Out
     if !conntrack::go_on(track, packet) {
         return Ok(None);
     }
-    nat::rewrite(frame, packet, &Rewrite::of(track))?;
-    scratch.onward =
-        Onward { source: track.source_addr, dest: track.dest_addr, is_local: stays_here(track) };
-    Ok(Some(Outcome::Rewritten))
+    scratch.opening.rewrite = Rewrite::of(track);
+    finish(frame, scratch, stays_here(track)).map(Some)
 }
 
 #[inline(always)]
@@ -325,6 +323,15 @@ fn finish<F: FrameMut>(
     nat::rewrite(frame, &scratch.packet, to)?;
     scratch.onward = Onward { source: to.source_addr, dest: to.dest_addr, is_local };
     Ok(Outcome::Rewritten)
+}
+
+/// Makes a rewritten packet what it was when it came; `false` when it cannot be.
+#[inline(never)]
+pub fn restore<F: FrameMut>(frame: &mut F, scratch: &mut Scratch) -> bool {
+    let came = Rewrite::unchanged(&scratch.packet.tuple);
+    let proto = scratch.packet.tuple.proto;
+    scratch.packet.tuple = scratch.opening.rewrite.tuple(proto);
+    nat::rewrite(frame, &scratch.packet, &came).is_ok()
 }
 
 /// Tells that a connection was translated.

@@ -12,19 +12,31 @@ const SUCCESS: i64 = 0;
 const BLACKHOLE: i64 = 1;
 const UNREACHABLE: i64 = 2;
 const PROHIBIT: i64 = 3;
+const NO_NEIGHBOUR: i64 = 7;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// Asks for the way of a rewritten packet that came in by `ifindex`; then `scratch.fib` holds the next hop. `Ok(false)`: the stack
-/// is to look after it, because the next hop's hardware address is not known yet, the packet is too long, or this node does not
-/// forward.
+/// What the routing table says of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Out by the link in `scratch.fib`, to the hardware address there.
+    Known,
+    /// Out by the link in `scratch.fib`, to a hardware address that has to be asked for.
+    Unresolved,
+    /// The stack is to look after it: it is too long for the link, or this node does not forward.
+    Unclear,
+}
+
+/// Asks for the way of a rewritten packet that came in by `ifindex`. Of `bytes`, zero means that the kernel is to look at the
+/// packet itself, which may be many in one.
 #[inline(always)]
 pub fn next_hop(
     ctx: *mut core::ffi::c_void,
     ifindex: u32,
+    bytes: u32,
     scratch: &mut Scratch,
-) -> Result<bool, DropReason> {
-    let (bytes, onward, ask) = (scratch.packet.bytes, &scratch.onward, &mut scratch.fib);
+) -> Result<Way, DropReason> {
+    let (onward, ask) = (&scratch.onward, &mut scratch.fib);
     // SAFETY: integers, arrays and unions of them: all zeroes is a value.
     *ask = unsafe { core::mem::zeroed() };
     ask.ifindex = ifindex;
@@ -41,12 +53,13 @@ pub fn next_hop(
     let size = size_of::<bpf_fib_lookup>() as i32;
     // SAFETY: the context is the kernel's own, the question is a live map value of the size given.
     match unsafe { fib_lookup(ctx, &raw mut *ask, size, 0) } {
-        SUCCESS => Ok(true),
+        SUCCESS => Ok(Way::Known),
         BLACKHOLE | UNREACHABLE | PROHIBIT => Err(DropReason::NoRoute),
-        _ => {
+        NO_NEIGHBOUR => {
             count::one(Counter::NextHopUnknown);
-            Ok(false)
+            Ok(Way::Unresolved)
         }
+        _ => Ok(Way::Unclear),
     }
 }
 
