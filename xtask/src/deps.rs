@@ -29,7 +29,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("beeline-tables", &[]),
     ("beeline-uplink", &["beeline-tables"]),
     ("beeline-compile", &["beeline-tables", "beeline-abi"]),
-    ("beeline-datapath", &["beeline-compile", "beeline-tables", "beeline-abi", "beeline-sys"]),
+    // `packet` too: user space ends tracked connections by the rules that the programs go by.
+    (
+        "beeline-datapath",
+        &["beeline-compile", "beeline-tables", "beeline-abi", "beeline-packet", "beeline-sys"],
+    ),
     ("beeline-observe", &["beeline-tables", "beeline-abi"]),
     ("beeline-netdev", &["beeline-sys"]),
     ("beeline-container", &["beeline-sys"]),

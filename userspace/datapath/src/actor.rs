@@ -20,6 +20,8 @@ use crate::{
 const QUEUE: usize = 64;
 /// How often backends that left are looked at.
 const COLLECT_INTERVAL: Duration = Duration::from_secs(5);
+/// How often tracked connections are looked at: a connection that closed stays for ten seconds anyway.
+const TRACKED_INTERVAL: Duration = Duration::from_secs(10);
 
 type Work = Box<dyn FnOnce(&mut Kernel) + Send>;
 
@@ -77,7 +79,30 @@ impl Datapath {
     pub async fn reconcile(&self, snapshot: Arc<Snapshot>) -> Result<InForce, DatapathError> {
         let in_force = self.ask(move |kernel| kernel.reconcile(&snapshot)).await??;
         self.in_force.send_replace(in_force);
+        self.end_left_sockets().await;
         Ok(in_force)
+    }
+
+    /// Datagram sockets that were connected to a backend which left would go on sending to it: they are told that their
+    /// connection was aborted, and connect again. What cannot be done is logged: the intent is in force all the same.
+    async fn end_left_sockets(&self) {
+        let sockets = match self.ask(Kernel::left_sockets).await {
+            Ok(Ok(sockets)) if sockets.is_empty() => return,
+            Ok(Ok(sockets)) => sockets,
+            Ok(Err(error)) | Err(error) => {
+                tracing::warn!(%error, "could not look for sockets of backends that left");
+                return;
+            }
+        };
+        let wanted = sockets.len();
+        let end = move || beeline_sys::sock_diag::end_datagram_sockets(&sockets);
+        match tokio::task::spawn_blocking(end).await {
+            Ok(Ok(ended)) => tracing::debug!(wanted, ended, "ended sockets of backends that left"),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, wanted, "could not end sockets of backends that left");
+            }
+            Err(error) => tracing::error!(%error, "ending sockets of backends that left panicked"),
+        }
     }
 
     /// Puts a pod in the maps and our programs on its link. Again with the same link is harmless and is what an agent
@@ -122,6 +147,11 @@ impl Datapath {
         self.ask(|kernel| kernel.collect(Instant::now())).await?
     }
 
+    /// Ends tracked connections that are over, now; it is also done every few seconds.
+    pub async fn collect_tracked(&self) -> Result<(), DatapathError> {
+        self.ask(Kernel::collect_tracked).await?
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Kernel) -> T + Send + 'static,
@@ -139,6 +169,8 @@ impl Datapath {
 async fn serve(mut kernel: Kernel, mut queue: mpsc::Receiver<Work>, token: CancellationToken) {
     let mut collect = tokio::time::interval(COLLECT_INTERVAL);
     collect.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut tracked = tokio::time::interval(TRACKED_INTERVAL);
+    tracked.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
@@ -150,6 +182,11 @@ async fn serve(mut kernel: Kernel, mut queue: mpsc::Receiver<Work>, token: Cance
             _ = collect.tick() => {
                 if let Err(error) = kernel.collect(Instant::now()) {
                     tracing::warn!(%error, "could not remove backends that left");
+                }
+            }
+            _ = tracked.tick() => {
+                if let Err(error) = kernel.collect_tracked() {
+                    tracing::warn!(%error, "could not end tracked connections that are over");
                 }
             }
         }

@@ -14,6 +14,7 @@ use std::{
 
 use aya::Pod;
 
+const MAP_LOOKUP_ELEM: i32 = 1;
 const OBJ_PIN: i32 = 6;
 const OBJ_GET: i32 = 7;
 const MAP_LOOKUP_BATCH: i32 = 24;
@@ -76,6 +77,15 @@ struct Object {
     pathname: u64,
     bpf_fd: u32,
     file_flags: u32,
+}
+
+#[repr(C)]
+struct Element {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 #[repr(C)]
@@ -208,12 +218,20 @@ pub(crate) fn read_all<K: Pod + Default, V: Pod + Default>(
     map: BorrowedFd<'_>,
 ) -> io::Result<Vec<(K, V)>> {
     let mut all = Vec::new();
+    scan(map, |key: &K, value: &V| all.push((*key, *value)))?;
+    Ok(all)
+}
+
+/// Shows every entry of a hash map to `see`, some thousand at a time.
+pub(crate) fn scan<K: Pod + Default, V: Pod + Default>(
+    map: BorrowedFd<'_>,
+    mut see: impl FnMut(&K, &V),
+) -> io::Result<()> {
     let mut position = 0u32;
     let mut started = false;
     let mut room = 4096usize;
+    let (mut keys, mut values) = (vec![K::default(); room], vec![V::default(); room]);
     loop {
-        let mut keys = vec![K::default(); room];
-        let mut values = vec![V::default(); room];
         let mut next = 0u32;
         let mut attr = Batch {
             in_batch: if started { std::ptr::from_mut(&mut position).addr() as u64 } else { 0 },
@@ -232,16 +250,39 @@ pub(crate) fn read_all<K: Pod + Default, V: Pod + Default>(
             // One bucket alone holds more than there is room for.
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
                 room *= 2;
+                keys.resize(room, K::default());
+                values.resize(room, V::default());
                 continue;
             }
             Err(error) => return Err(error),
         };
-        let found = attr.count as usize;
-        all.extend(keys.into_iter().zip(values).take(found));
+        for (key, value) in keys.iter().zip(&values).take(attr.count as usize) {
+            see(key, value);
+        }
         if last {
-            return Ok(all);
+            return Ok(());
         }
         position = next;
         started = true;
+    }
+}
+
+/// One entry of a hash map.
+pub(crate) fn lookup<K: Pod, V: Pod + Default>(
+    map: BorrowedFd<'_>,
+    key: &K,
+) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    let mut attr = Element {
+        map_fd: raw(map),
+        pad: 0,
+        key: std::ptr::from_ref(key).addr() as u64,
+        value: std::ptr::from_mut(&mut value).addr() as u64,
+        flags: 0,
+    };
+    match bpf(MAP_LOOKUP_ELEM, &mut attr) {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -11,7 +11,7 @@ use beeline_abi::{
     CONFIG_LAZY_EVENTS, CONFIG_MASQUERADE, Config as KernelConfig, Epoch as AbiEpoch, Identity,
     LAYOUT_VERSION,
 };
-use beeline_compile::{Attached, Compiler, Facts, Overflow, Plan};
+use beeline_compile::{Attached, Compiler, Facts, Overflow, Plan, Usage};
 use beeline_tables::{Epoch, Snapshot};
 
 use crate::{
@@ -52,6 +52,10 @@ pub(crate) struct Kernel {
     config: Config,
     draining: BTreeMap<BackendId, Instant>,
     pressed: BTreeSet<&'static str>,
+    /// How full the table of tracked connections was at the last look.
+    tracked: Option<Usage>,
+    /// Backends that left, whose sockets have been looked for.
+    left: BTreeSet<BackendId>,
 }
 
 impl Kernel {
@@ -76,7 +80,18 @@ impl Kernel {
         let (draining, pressed) = (BTreeMap::new(), BTreeSet::new());
         let compiler = Some(Compiler::adopt(entries, maps.limits()));
         let config = config.clone();
-        let mut kernel = Self { pins, programs, maps, compiler, facts, config, draining, pressed };
+        let mut kernel = Self {
+            pins,
+            programs,
+            maps,
+            compiler,
+            facts,
+            config,
+            draining,
+            pressed,
+            tracked: None,
+            left: BTreeSet::new(),
+        };
         let epoch = kernel.maps.config()?.epoch;
         kernel.write_config(Epoch(epoch.0))?;
         kernel.place()?;
@@ -162,12 +177,35 @@ impl Kernel {
         self.execute(&plan)
     }
 
+    /// Ends tracked connections that are over.
+    pub(crate) fn collect_tracked(&mut self) -> Result<(), DatapathError> {
+        let usage = self.maps.collect_tracked()?;
+        self.press(&usage);
+        self.tracked = Some(usage);
+        Ok(())
+    }
+
+    /// Sockets whose datagrams go to a backend that no list names any more; each backend is looked at once.
+    pub(crate) fn left_sockets(&mut self) -> Result<BTreeSet<u64>, DatapathError> {
+        let idle: BTreeSet<BackendId> = self.compiler()?.draining().into_iter().collect();
+        self.left.retain(|id| idle.contains(id));
+        let fresh: BTreeSet<BackendId> = idle.difference(&self.left).copied().collect();
+        if fresh.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let sockets = self.maps.datagram_sockets_of(&fresh)?;
+        self.left.extend(fresh);
+        Ok(sockets)
+    }
+
     pub(crate) fn held(&self) -> Result<Held, DatapathError> {
         let entries = self.maps.entries()?;
         let epoch = self.maps.config()?.epoch.0;
         let limits = self.maps.limits();
         let counters = |id| self.maps.counters_of(id);
-        Ok(view::held(epoch, &entries, self.compiler.as_ref(), &limits, counters))
+        let mut held = view::held(epoch, &entries, self.compiler.as_ref(), &limits, counters);
+        held.maps.extend(self.tracked.as_ref().map(view::usage));
+        Ok(held)
     }
 
     pub(crate) fn maps(&self) -> &Maps {
@@ -212,18 +250,21 @@ impl Kernel {
             if wanted > usage.limit as usize {
                 return Err(DatapathError::Full { map: usage.map, limit: usage.limit, wanted });
             }
-            if usage.percent() < PRESSURE_PERCENT {
-                self.pressed.remove(usage.map);
-            } else if self.pressed.insert(usage.map) {
-                tracing::warn!(
-                    map = usage.map,
-                    entries = usage.entries,
-                    limit = usage.limit,
-                    "map is nearly full"
-                );
-            }
+        }
+        for usage in compiler.entries().usage(compiler.limits()) {
+            self.press(&usage);
         }
         Ok(())
+    }
+
+    /// Warns once when a map becomes nearly full.
+    fn press(&mut self, usage: &Usage) {
+        if usage.percent() < PRESSURE_PERCENT {
+            self.pressed.remove(usage.map);
+        } else if self.pressed.insert(usage.map) {
+            let Usage { map, entries, limit } = *usage;
+            tracing::warn!(map, entries, limit, "map is nearly full");
+        }
     }
 
     /// What the programs need to know of this node; written only when it changed.

@@ -33,6 +33,7 @@ mod maps;
 mod pins;
 mod programs;
 mod shared;
+mod tracking;
 mod uplinks;
 mod view;
 

@@ -12,13 +12,13 @@ use aya::{
     maps::{Array, Map, MapData, MapError, MapInfo, PerCpuArray, RingBuf},
 };
 use beeline_abi::{
-    Addr, AffinityOkKey, Backend, BackendCounters, BackendId, Config, Counter, DropCount,
-    DropReason, Endpoint, Frontend, FrontendKey, List, ListId, NetnsOwner, RangeKey,
-    SOURCE_RANGE_BITS, Slot, SourceRangeKey, maps,
+    Addr, AffinityOkKey, Backend, BackendCounters, BackendId, Config, Connection, Counter,
+    DropCount, DropReason, Endpoint, Frontend, FrontendKey, List, ListId, NetnsOwner, Proto,
+    RangeKey, SOURCE_RANGE_BITS, Slot, SourceRangeKey, Track, Tuple, maps,
 };
-use beeline_compile::{Entries, Limits, Plan, Run, SourceRange};
+use beeline_compile::{Entries, Limits, Plan, Run, SourceRange, Usage};
 
-use crate::{DatapathError, bpf, pins::Pins, shared::SharedArray};
+use crate::{DatapathError, bpf, pins::Pins, shared::SharedArray, tracking};
 
 /// A hash map or prefix trie that user space writes.
 struct Table<K, V> {
@@ -40,6 +40,8 @@ pub(crate) struct Maps {
     source_ranges: Table<SourceRangeKey, u32>,
     ranges: Table<RangeKey, u32>,
     node_addresses: Table<Addr, u32>,
+    conntrack: Table<Tuple, Track>,
+    connections: Table<u64, Connection>,
     counters: PerCpuArray<MapData, u64>,
     drops: PerCpuArray<MapData, DropCount>,
     config: Array<MapData, Config>,
@@ -94,6 +96,8 @@ impl Maps {
             source_ranges: Table::open(pins, maps::SOURCE_RANGES)?,
             ranges: Table::open(pins, maps::CLUSTER_RANGES)?,
             node_addresses: Table::open(pins, maps::NODE_ADDRESSES)?,
+            conntrack: Table::open(pins, maps::CONNTRACK)?,
+            connections: Table::open(pins, maps::CONNECTIONS)?,
             counters: typed(pins, maps::COUNTERS)?,
             drops: typed(pins, maps::DROPS)?,
             config: typed(pins, maps::CONFIG)?,
@@ -195,6 +199,29 @@ impl Maps {
         self.ranges.remove(gone.ranges.iter().copied())?;
         self.netns.remove(gone.netns.iter().copied())?;
         self.endpoints.remove(gone.endpoints.iter().copied())
+    }
+
+    /// Ends tracked connections that are over, and says how full their table is then.
+    pub(crate) fn collect_tracked(&self) -> Result<Usage, DatapathError> {
+        let collected = tracking::collect(self.conntrack.fd.as_fd())?;
+        let limit = self.conntrack.limit;
+        Ok(Usage { map: maps::CONNTRACK, entries: collected.standing, limit })
+    }
+
+    /// Sockets whose datagrams go to one of these backends, by cookie.
+    pub(crate) fn datagram_sockets_of(
+        &self,
+        backends: &BTreeSet<BackendId>,
+    ) -> Result<BTreeSet<u64>, DatapathError> {
+        let mut found = BTreeSet::new();
+        let mut see = |cookie: &u64, connection: &Connection| {
+            if connection.proto == Proto::Udp as u8 && backends.contains(&connection.backend_id) {
+                found.insert(*cookie);
+            }
+        };
+        bpf::scan(self.connections.fd.as_fd(), &mut see)
+            .map_err(|source| failed("read", maps::CONNECTIONS, source))?;
+        Ok(found)
     }
 
     /// The counters of one backend.

@@ -8,7 +8,7 @@ use std::{
 use beeline_abi::{
     Backend, BackendCounters, BackendId, BackendState, Frontend, FrontendKey, Proto,
 };
-use beeline_compile::{Audience, Compiler, Entries, Limits};
+use beeline_compile::{Audience, Compiler, Entries, Limits, Usage};
 use serde::{Deserialize, Serialize};
 
 /// Everything at one moment.
@@ -110,12 +110,12 @@ pub(crate) fn held(
     let draining =
         views.iter().filter(|(id, _)| !listed.contains(id)).map(|(_, view)| view.clone());
     let draining = draining.collect();
-    let maps = entries.usage(limits).map(|usage| UsageView {
-        map: usage.map.to_owned(),
-        entries: usage.entries,
-        limit: usage.limit,
-    });
+    let maps = entries.usage(limits).map(|usage| self::usage(&usage));
     Held { epoch, services, draining, maps: maps.into() }
+}
+
+pub(crate) fn usage(usage: &Usage) -> UsageView {
+    UsageView { map: usage.map.to_owned(), entries: usage.entries, limit: usage.limit }
 }
 
 fn service(

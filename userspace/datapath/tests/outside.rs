@@ -159,3 +159,36 @@ fn pods_leave_the_cluster_under_the_nodes_address() {
     world.other.ip("route add 10.42.0.0/24 via 10.42.1.1").unwrap();
     assert_eq!(world.call(&world.pod, V4.other, SERVER_PORT), "other 10.42.0.2");
 }
+
+#[test]
+fn tracked_connections_end_when_both_directions_are_silent() {
+    let Some(world) = world("0a0009") else { return };
+    let running = world.start(tables(1, &V4, &[V4.pod], Shape::default()));
+    let (_socket, answer) = world.datagram(&world.client, V4.external, 80);
+    assert_eq!(answer, "pod 192.0.2.2");
+    let standing = || {
+        running.wait(running.datapath.collect_tracked()).unwrap();
+        let held = running.wait(running.datapath.services()).unwrap();
+        held.maps.iter().find(|usage| usage.map == "CONNTRACK").unwrap().entries
+    };
+    assert_eq!(standing(), 2, "one entry for each direction");
+    world.age_tracked(|reply| reply);
+    assert_eq!(standing(), 2, "the caller was heard a moment ago");
+    world.age_tracked(|_| true);
+    assert_eq!(standing(), 0);
+}
+
+#[test]
+fn connected_datagram_sockets_are_told_that_their_backend_left() {
+    let Some(mut world) = world("0a000a") else { return };
+    // The threads of this test are in no cgroup of their own; namespaces decide who is served.
+    world.config.cgroup_root = beeline_sys::cgroup::find_v2_mount().unwrap();
+    let running = world.start(tables(1, &V4, &[V4.other], Shape::default()));
+    world.other.ip("route add 10.42.0.0/24 via 10.42.1.1").unwrap();
+    let (socket, answer) = world.datagram(&world.pod, V4.cluster_ip, 80);
+    assert_eq!(answer, "other 10.42.0.2");
+    running.reconcile(tables(2, &V4, &[V4.pod], Shape::default()));
+    let told = socket.take_error().unwrap().unwrap();
+    assert_eq!(told.kind(), std::io::ErrorKind::ConnectionAborted);
+    assert_eq!(world.datagram(&world.pod, V4.cluster_ip, 80).1, "pod 10.42.0.2");
+}

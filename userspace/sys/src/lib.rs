@@ -21,6 +21,7 @@ pub mod link;
 pub mod netns;
 pub mod process;
 pub mod signal;
+pub mod sock_diag;
 
 use std::io;
 

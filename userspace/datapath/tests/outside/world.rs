@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use aya::maps::{HashMap, Map, MapData};
+use beeline_abi::{TRACK_REPLY, Track, Tuple};
 use beeline_datapath::{Config, Datapath, EndpointAttach, cleanup};
 use beeline_kit::Tasks;
 use beeline_sys::netns;
@@ -145,6 +147,19 @@ impl World {
             Ok(Running { runtime: Some(runtime), datapath })
         };
         netns::inside(&self.node.path(), start).unwrap()
+    }
+
+    /// Makes tracked directions look as if nothing had been heard of them for a day; `which` is asked with whether one answers.
+    pub fn age_tracked(&self, which: impl Fn(bool) -> bool) {
+        let path = self.config.bpf_root.join(&self.config.instance).join("maps/CONNTRACK");
+        let map = Map::HashMap(MapData::from_pin(path).unwrap());
+        let mut map: HashMap<_, Tuple, Track> = map.try_into().unwrap();
+        let all: Vec<(Tuple, Track)> = map.iter().map(Result::unwrap).collect();
+        for (tuple, track) in all {
+            if which(track.flags & TRACK_REPLY != 0) {
+                map.insert(tuple, Track { seen_ns: 0, ..track }, 0).unwrap();
+            }
+        }
     }
 
     /// Connects from the client and says what the server says: `<server> <whom it sees>`.
