@@ -8,6 +8,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
+use beeline_datapath::Edge;
 use world::{Family, NODE_PORT, SERVER_PORT, Shape, V4, V6, World, ask, tables, talk};
 
 /// A world whose pod and other node serve.
@@ -191,4 +192,43 @@ fn connected_datagram_sockets_are_told_that_their_backend_left() {
     let told = socket.take_error().unwrap().unwrap();
     assert_eq!(told.kind(), std::io::ErrorKind::ConnectionAborted);
     assert_eq!(world.datagram(&world.pod, V4.cluster_ip, 80).1, "pod 10.42.0.2");
+}
+
+#[test]
+fn the_driver_sends_on_what_goes_elsewhere() {
+    let Some(mut world) = world("0a000b") else { return };
+    if !world.offload_nothing() {
+        eprintln!("SKIPPED: ethtool is missing: apt-get install ethtool");
+        return;
+    }
+    world.config.edge = Edge::Native;
+    let running = world.start(tables(1, &V4, &[V4.other], Shape::default()));
+    for _ in 0..4 {
+        assert_eq!(world.call(&world.client, V4.external, 80), "other 192.0.2.1");
+        assert_eq!(world.datagram(&world.client, V4.node, NODE_PORT).1, "other 192.0.2.1");
+    }
+    let before = running.counter("forwarded_directly");
+    assert!(before > 0);
+    assert!(world.has_driver_program("up0"), "the program is in the driver");
+    running.reconcile(tables(2, &V4, &[V4.pod], Shape::default()));
+    assert_eq!(world.call(&world.client, V4.external, 80), "pod 192.0.2.2");
+    running.reconcile(tables(3, &V6, &[V6.other], Shape::default()));
+    assert_eq!(world.call(&world.client, V6.external, 80), "other 2001:db8:1::1");
+    running.reconcile(tables(4, &V4, &[], Shape::default()));
+    assert_eq!(world.call(&world.client, V4.external, 80), "error connection refused");
+}
+
+#[test]
+fn large_datagrams_arrive_in_pieces_and_errors_find_their_way() {
+    let Some(world) = world("0a000c") else { return };
+    let _running = world.start(tables(1, &V4, &[V4.other], Shape::default()));
+    let (socket, answer) = world.datagram(&world.client, V4.external, 80);
+    assert_eq!(answer, "other 192.0.2.1");
+    socket.send(&[b'?'; 4_000]).unwrap();
+    let mut buffer = [0; 64];
+    let length = socket.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"other 192.0.2.1", "three pieces made one datagram");
+    // Nobody listens there any more: the error comes from the backend, about an address that the client never dialled.
+    world.refuse(&world.other, SERVER_PORT);
+    assert_eq!(ask(&socket), "error connection refused");
 }

@@ -155,6 +155,38 @@ impl World {
         netns::inside(&self.node.path(), start).unwrap()
     }
 
+    /// Links whose checksums are complete in every packet and that take frames from drivers; `false` without the tool.
+    pub fn offload_nothing(&self) -> bool {
+        let ends = [
+            (&self.client, "up0"),
+            (&self.node, "up0"),
+            (&self.node, "back0"),
+            (&self.node, "pod0"),
+            (&self.other, "back0"),
+            (&self.pod, "pod0"),
+        ];
+        ends.into_iter().all(|(net, link)| {
+            let set = net.command("ethtool").args(["-K", link, "tx", "off", "gro", "on"]).output();
+            set.is_ok_and(|set| set.status.success())
+        })
+    }
+
+    /// Whether a program sits in the driver of a link of the node.
+    pub fn has_driver_program(&self, link: &str) -> bool {
+        let shown = self.node.ip(&format!("-d link show {link}")).unwrap();
+        shown.contains("prog/xdp") && !shown.contains("xdpgeneric")
+    }
+
+    /// From now on the kernel answers datagrams to a port as if nobody listened there.
+    pub fn refuse(&self, net: &Net, port: u16) {
+        let rule = format!(
+            "add table inet t; add chain inet t in {{ type filter hook input priority 0; }}; \
+             add rule inet t in udp dport {port} reject with icmpx type port-unreachable"
+        );
+        let done = net.command("nft").arg(rule).status().unwrap();
+        assert!(done.success(), "nft");
+    }
+
     /// Makes tracked directions look as if nothing had been heard of them for a day; `which` is asked with whether one answers.
     pub fn age_tracked(&self, which: impl Fn(bool) -> bool) {
         let path = self.config.bpf_root.join(&self.config.instance).join("maps/CONNTRACK");
