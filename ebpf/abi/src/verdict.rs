@@ -105,4 +105,6 @@ drop_reasons! {
     /// It cannot be rewritten as asked: new ports for SCTP (its checksum covers the whole packet) or for what has no ports,
     /// or an address of the other family.
     16 Untranslatable "untranslatable",
+    /// The frontend that direct server return has to tell does not fit beside it on the link.
+    17 TooLong "too_long",
 }

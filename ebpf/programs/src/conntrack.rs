@@ -1,6 +1,6 @@
 //! The table of tracked connections: found, counted, begun, forgotten.
 
-use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns};
 use beeline_abi::limits::SNAT_ATTEMPTS;
 use beeline_abi::{BackendId, Counter, DropReason, Proto, Track, Tuple};
@@ -116,6 +116,32 @@ pub fn begin(source: Source, scratch: &mut Scratch) -> Result<(), DropReason> {
     track.bytes = sample.bytes;
     track::advance(track, &sample);
     if CONNTRACK.insert(&opening.tuple, &*track, 0).is_err() {
+        // An error says that user space was faster.
+        let _ = CONNTRACK.remove(&*key);
+        return Err(DropReason::ConntrackFull);
+    }
+    Ok(())
+}
+
+/// Makes or renews both entries of a connection that another node balanced to here.
+#[inline(always)]
+pub fn note(scratch: &mut Scratch) -> Result<(), DropReason> {
+    let Scratch { packet, opening, track, key, .. } = scratch;
+    *key = track::reverse_key(opening);
+    *track = track::reverse(opening);
+    if let Some(known) = find(key)
+        && known.source_addr == track.source_addr
+        && known.source_port == track.source_port
+    {
+        known.seen_ns = opening.now_ns;
+        return Ok(());
+    }
+    if CONNTRACK.insert(&*key, &*track, u64::from(BPF_ANY)).is_err() {
+        return Err(DropReason::ConntrackFull);
+    }
+    *track = track::forward(opening);
+    track::advance(track, &sample(packet, opening.now_ns));
+    if CONNTRACK.insert(&opening.tuple, &*track, u64::from(BPF_ANY)).is_err() {
         // An error says that user space was faster.
         let _ = CONNTRACK.remove(&*key);
         return Err(DropReason::ConntrackFull);

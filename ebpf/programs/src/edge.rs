@@ -40,7 +40,18 @@ fn handle(ctx: &XdpContext, scratch: &mut Scratch) -> Result<u32, DropReason> {
     match outside::arrive(&mut Driver(ctx), Hook::Edge, scratch)? {
         Outcome::Untouched | Outcome::Refused => Ok(XDP_PASS),
         Outcome::Rewritten if scratch.onward.is_local => Ok(XDP_PASS),
+        Outcome::Rewritten if scratch.onward.tells_frontend => leave_to_tc(ctx, scratch),
         Outcome::Rewritten => forward(ctx, scratch),
+    }
+}
+
+/// from_outside finds the connection that has just been made, and has the means to ask for the next hop and to make room.
+#[inline(always)]
+fn leave_to_tc(ctx: &XdpContext, scratch: &mut Scratch) -> Result<u32, DropReason> {
+    if outside::restore(&mut Driver(ctx), scratch) {
+        Ok(XDP_PASS)
+    } else {
+        Err(DropReason::RewriteFailed)
     }
 }
 
@@ -49,12 +60,7 @@ fn forward(ctx: &XdpContext, scratch: &mut Scratch) -> Result<u32, DropReason> {
     let from = ctx.ingress_ifindex() as u32;
     let bytes = scratch.packet.bytes;
     if route::next_hop(ctx.as_ptr(), from, bytes, scratch)? != Way::Known {
-        // from_outside finds the connection that has just been made, and has the means to ask for the next hop.
-        return if outside::restore(&mut Driver(ctx), scratch) {
-            Ok(XDP_PASS)
-        } else {
-            Err(DropReason::RewriteFailed)
-        };
+        return leave_to_tc(ctx, scratch);
     }
     nat::decrement_hop_limit(&mut Driver(ctx), &scratch.packet)?;
     if !Driver(ctx).store(0, route::macs(&scratch.fib)) {

@@ -15,7 +15,7 @@ use crate::maps::{Scratch, scratch};
 use crate::outside::{self, Outcome};
 use crate::route::Way;
 use crate::skb::{self, Skb};
-use crate::{count, endpoint, flows, refusal, route};
+use crate::{count, dsr, endpoint, flows, refusal, route};
 
 /// Entry point.
 #[classifier]
@@ -61,6 +61,9 @@ fn forward(ctx: &TcContext, scratch: &mut Scratch) -> Result<i32, DropReason> {
         return Ok(TC_ACT_OK);
     }
     nat::decrement_hop_limit(&mut Skb(ctx), &scratch.packet)?;
+    if scratch.onward.tells_frontend && !dsr::insert(ctx, scratch) {
+        return Err(DropReason::TooLong);
+    }
     if way == Way::Unresolved {
         skb::mark_done(ctx);
         // The stack would refuse it, as it comes from outside under our own address; this way it asks and sends.

@@ -13,6 +13,7 @@ mod connection;
 mod conntrack;
 mod count;
 mod driver;
+mod dsr;
 mod edge;
 mod endpoint;
 mod events;

@@ -1,8 +1,9 @@
 //! This node's own settings and addresses.
 
-use beeline_abi::{Addr, Config, NODE_ADDRESS_LOOPBACK, NODE_ADDRESS_PORTS};
+use aya_ebpf::maps::lpm_trie::Key;
+use beeline_abi::{Addr, Config, NODE_ADDRESS_LOOPBACK, NODE_ADDRESS_PORTS, RANGE_CLUSTER};
 
-use crate::maps::{CONFIG, NODE_ADDRESSES};
+use crate::maps::{CLUSTER_RANGES, CONFIG, NODE_ADDRESSES};
 
 /// The settings; `None` only before user space wrote them.
 #[inline(always)]
@@ -35,6 +36,18 @@ pub fn answers_outside(addr: Addr) -> bool {
 pub fn answers_inside(addr: Addr, is_host: bool) -> bool {
     let flags = flags(addr);
     flags & NODE_ADDRESS_PORTS != 0 && (flags & NODE_ADDRESS_LOOPBACK == 0 || is_host)
+}
+
+/// What `CLUSTER_RANGES` says of an address: `RANGE_*` flags.
+#[inline(always)]
+pub fn range_of(addr: Addr) -> u32 {
+    CLUSTER_RANGES.get(Key::new(128, addr)).copied().unwrap_or(0)
+}
+
+/// Whether an address belongs to the cluster.
+#[inline(always)]
+pub fn is_of_cluster(addr: Addr) -> bool {
+    range_of(addr) & RANGE_CLUSTER != 0
 }
 
 #[inline(always)]

@@ -4,22 +4,21 @@
 //! The same code runs at the tc hooks and in the driver. Functions that are not inlined keep the stack below its 512 bytes;
 //! what they share lies in `SCRATCH`.
 
-use aya_ebpf::maps::lpm_trie::Key;
 use beeline_abi::{
-    Addr, BACKEND_LOCAL, BackendId, CONFIG_MASQUERADE, Counter, DropReason, FLOW_TRANSLATED,
-    FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY, FlowEvent, FlowEventKind, FrontendKey, Hook,
-    Identity, Proto, RANGE_CLUSTER, RANGE_LOCAL_PODS, RuleId, Scope, ServiceId, TCP_RST,
-    TRACK_LOCAL, TRACK_MASQUERADE, TRACK_REPLY, TRACK_SNAT, Track, Verdict,
+    Addr, BACKEND_LOCAL, BackendId, CONFIG_DSR, CONFIG_MASQUERADE, Counter, DropReason,
+    FLOW_TRANSLATED, FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY, FlowEvent, FlowEventKind,
+    FrontendKey, Hook, Identity, Proto, RANGE_LOCAL_PODS, RuleId, Scope, ServiceId, TCP_RST,
+    TRACK_DSR, TRACK_LOCAL, TRACK_MASQUERADE, TRACK_REPLY, TRACK_SNAT, Track, Verdict,
 };
 use beeline_packet::nat::{self, Rewrite};
 use beeline_packet::parse::{Packet, Parsed, Part, parse};
 use beeline_packet::track::Opening;
-use beeline_packet::{FrameMut, balance, icmp};
+use beeline_packet::{FrameMut, balance, flow, icmp};
 
 use crate::conntrack::Source;
-use crate::maps::{CLUSTER_RANGES, Scratch};
+use crate::maps::Scratch;
 use crate::service::{self, Call, Refusal};
-use crate::{conntrack, count, endpoint, events, fragments, node};
+use crate::{conntrack, count, dsr, endpoint, events, fragments, node};
 
 /// What became of a packet.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,6 +41,8 @@ pub struct Onward {
     pub dest: Addr,
     /// Whether it is for this node or a pod of it.
     pub is_local: bool,
+    /// Whether it has to tell the backend's node what was dialled.
+    pub tells_frontend: bool,
 }
 
 /// No connection is known.
@@ -88,7 +89,10 @@ pub fn arrive<F: FrameMut>(
 ) -> Result<Outcome, DropReason> {
     match known(frame, scratch) {
         BEGINS if is_control(&scratch.packet) => unpack(error(frame, scratch)),
-        BEGINS => unpack(begin(frame, hook as u32, scratch)),
+        BEGINS => match unpack(begin(frame, hook as u32, scratch))? {
+            Outcome::Untouched if node::has(CONFIG_DSR) => unpack(dsr::learn(frame, scratch)),
+            outcome => Ok(outcome),
+        },
         code => unpack(code),
     }
 }
@@ -135,6 +139,7 @@ fn go_on<F: FrameMut>(frame: &mut F, scratch: &mut Scratch) -> Result<Option<Out
         return Ok(None);
     }
     scratch.opening.rewrite = Rewrite::of(track);
+    scratch.opening.flags = track.flags;
     finish(frame, scratch, stays_here(track)).map(Some)
 }
 
@@ -185,7 +190,8 @@ fn translate_error<F: FrameMut>(
     };
     nat::rewrite_error(frame, packet, &scratch.embedded, &outer, &back.reversed())?;
     count::one(Counter::IcmpErrors);
-    scratch.onward = Onward { source, dest: back.dest_addr, is_local: stays_here(track) };
+    let (dest, is_local) = (back.dest_addr, stays_here(track));
+    scratch.onward = Onward { source, dest, is_local, tells_frontend: false };
     Ok(Outcome::Rewritten)
 }
 
@@ -246,8 +252,10 @@ fn translate<F: FrameMut>(
 ) -> Result<Outcome, DropReason> {
     let (tuple, target) = (&scratch.packet.tuple, &scratch.target);
     let is_local = target.backend.flags & BACKEND_LOCAL != 0;
-    // Answers of a backend elsewhere must come by here.
-    let through_us = !is_local && target.flags & FRONTEND_LOCAL_ONLY == 0;
+    // Answers of a backend elsewhere must come by here, unless its node knows how to answer.
+    let elsewhere = !is_local && target.flags & FRONTEND_LOCAL_ONLY == 0;
+    let directly = elsewhere && node::has(CONFIG_DSR);
+    let through_us = elsewhere && !directly;
     let source_addr = if through_us {
         node::addr_like(tuple.dest_addr).ok_or(DropReason::NoRoute)?
     } else {
@@ -263,7 +271,7 @@ fn translate<F: FrameMut>(
             source_port: tuple.source_port,
             dest_port: target.backend.port,
         },
-        flags: local | snat,
+        flags: local | snat | if directly { TRACK_DSR } else { 0 },
         service_id: target.service_id,
         backend_id: target.backend_id,
         flow_id: events::fresh_flow_id(),
@@ -280,13 +288,8 @@ fn translate<F: FrameMut>(
 fn is_leaving(packet: &Packet) -> bool {
     packet.part != Part::Later
         && packet.tcp_flags & TCP_RST == 0
-        && range_of(packet.tuple.source_addr) & RANGE_LOCAL_PODS != 0
-        && range_of(packet.tuple.dest_addr) & RANGE_CLUSTER == 0
-}
-
-#[inline(always)]
-fn range_of(addr: Addr) -> u32 {
-    CLUSTER_RANGES.get(Key::new(128, addr)).copied().unwrap_or(0)
+        && node::range_of(packet.tuple.source_addr) & RANGE_LOCAL_PODS != 0
+        && !node::is_of_cluster(packet.tuple.dest_addr)
 }
 
 /// A pod leaves the cluster: under this node's address, since nobody outside knows the way to its own.
@@ -321,8 +324,20 @@ fn finish<F: FrameMut>(
 ) -> Result<Outcome, DropReason> {
     let to = &scratch.opening.rewrite;
     nat::rewrite(frame, &scratch.packet, to)?;
-    scratch.onward = Onward { source: to.source_addr, dest: to.dest_addr, is_local };
+    let (source, dest) = (to.source_addr, to.dest_addr);
+    let tells_frontend = tells_frontend(scratch);
+    scratch.onward = Onward { source, dest, is_local, tells_frontend };
     Ok(Outcome::Rewritten)
+}
+
+/// Of a connection that its backend's node answers directly, what opens it and every datagram says what was dialled.
+#[inline(always)]
+fn tells_frontend(scratch: &Scratch) -> bool {
+    const AWAY: u16 = TRACK_DSR;
+    let packet = &scratch.packet;
+    scratch.opening.flags & (TRACK_DSR | TRACK_LOCAL | TRACK_REPLY) == AWAY
+        && packet.part != Part::Later
+        && (packet.tuple.proto != Proto::Tcp as u8 || flow::is_opening(packet.tcp_flags))
 }
 
 /// Makes a rewritten packet what it was when it came; `false` when it cannot be.

@@ -3,9 +3,9 @@
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::maps::lpm_trie::Key;
 use beeline_abi::{
-    Addr, Affinity, AffinityKey, AffinityOkKey, Backend, BackendId, CONFIG_HOST_PORTS, Counter,
-    DropReason, FRONTEND_SOURCE_RANGES, Frontend, FrontendKey, List, SOURCE_RANGE_BITS, Scope,
-    ServiceId, Slot,
+    Addr, Affinity, AffinityKey, AffinityOkKey, Backend, BackendId, Be16, CONFIG_HOST_PORTS,
+    Counter, DropReason, FRONTEND_SOURCE_RANGES, Frontend, FrontendKey, List, SOURCE_RANGE_BITS,
+    Scope, ServiceId, Slot,
 };
 
 use crate::maps::{
@@ -110,6 +110,13 @@ fn frontend(call: &Call) -> Option<Frontend> {
         Scope::Outside => node::answers_outside(call.dialled.addr),
     };
     if answers { at(&call.dialled.node_port()) } else { None }
+}
+
+/// Whether this node knows a frontend of that address and port: one of its own Services', or a node port of whatever node.
+#[inline(always)]
+pub fn is_frontend(addr: Addr, port: Be16, proto: u8) -> bool {
+    let key = FrontendKey { addr, port, proto, pad: 0 };
+    at(&key).is_some() || (node::is_of_cluster(addr) && at(&key.node_port()).is_some())
 }
 
 #[inline(always)]

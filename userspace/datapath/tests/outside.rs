@@ -8,7 +8,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use beeline_datapath::Edge;
+use beeline_datapath::{Edge, LbMode};
 use world::{Family, NODE_PORT, SERVER_PORT, Shape, V4, V6, World, ask, tables, talk};
 
 /// A world whose pod and other node serve.
@@ -231,4 +231,24 @@ fn large_datagrams_arrive_in_pieces_and_errors_find_their_way() {
     // Nobody listens there any more: the error comes from the backend, about an address that the client never dialled.
     world.refuse(&world.other, SERVER_PORT);
     assert_eq!(ask(&socket), "error connection refused");
+}
+
+#[test]
+fn the_backends_node_answers_directly_under_the_frontends_address() {
+    let Some(mut world) = world("0a000d") else { return };
+    world.config.lb_mode = LbMode::Dsr;
+    world.join_client_and_other();
+    for (epoch, family) in [(1, &V4), (2, &V6)] {
+        let shape = tables(epoch, family, &[family.other], Shape::default());
+        let balancer = world.start(shape.clone());
+        let other = world.start_other("0b000d", shape);
+        for _ in 0..3 {
+            let seen = format!("other {}", family.client);
+            assert_eq!(world.call(&world.client, family.external, 80), seen);
+            assert_eq!(world.call(&world.client, family.node, NODE_PORT), seen);
+            assert_eq!(world.datagram(&world.client, family.external, 80).1, seen);
+        }
+        assert!(balancer.counter("translated_outside") >= 9, "chosen here");
+        assert_eq!(other.counter("translated_outside"), 0, "and not once more there");
+    }
 }

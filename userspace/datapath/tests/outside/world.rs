@@ -137,22 +137,28 @@ impl World {
 
     /// A datapath in the node's namespace, with the pod attached and one Service in force.
     pub fn start(&self, tables: Arc<Snapshot>) -> Running {
-        let attach = self.attach.clone();
-        let start = || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .unwrap();
-            let datapath = runtime.block_on(async {
-                let datapath = Datapath::start(self.config.clone(), &self.tasks).await.unwrap();
-                datapath.attach_endpoint(attach).await.unwrap();
-                datapath.reconcile(tables).await.unwrap();
-                datapath
-            });
-            Ok(Running { runtime: Some(runtime), datapath })
-        };
-        netns::inside(&self.node.path(), start).unwrap()
+        let attach = Some(self.attach.clone());
+        start(&self.node, &self.config, &self.tasks, attach, tables)
+    }
+
+    /// A way between the client and the other node that does not lead over the first.
+    pub fn join_client_and_other(&self) {
+        self.other.connect(&self.client, "direct0", "192.0.3.1/24", "192.0.3.2/24").unwrap();
+        self.other.ip("addr add 2001:db8:3::1/64 dev direct0 nodad").unwrap();
+        self.client.ip("addr add 2001:db8:3::2/64 dev direct0 nodad").unwrap();
+        self.other.ip("route add 192.0.2.2/32 via 192.0.3.2 src 10.42.1.2").unwrap();
+        self.other.ip("route add 2001:db8:1::2/128 via 2001:db8:3::2 src fd42:1::2").unwrap();
+    }
+
+    /// A datapath on the other node, whose own address the backend has.
+    pub fn start_other(&self, instance: &str, tables: Arc<Snapshot>) -> Running {
+        let mut config = self.config.clone();
+        instance.clone_into(&mut config.instance);
+        config.node = NodeName("n2".into());
+        config.host_addresses = [V4.other, V6.other].map(|address| address.parse().unwrap()).into();
+        config.node_port_addresses = config.host_addresses.clone();
+        config.uplinks = vec!["back0".to_owned(), "direct0".to_owned()];
+        start(&self.other, &config, &self.tasks, None, tables)
     }
 
     /// Links whose checksums are complete in every packet and that take frames from drivers; `false` without the tool.
@@ -258,6 +264,32 @@ impl World {
             }
         });
     }
+}
+
+fn start(
+    node: &Net,
+    config: &Config,
+    tasks: &Tasks,
+    attach: Option<EndpointAttach>,
+    tables: Arc<Snapshot>,
+) -> Running {
+    let start = || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let datapath = runtime.block_on(async {
+            let datapath = Datapath::start(config.clone(), tasks).await.unwrap();
+            if let Some(attach) = attach {
+                datapath.attach_endpoint(attach).await.unwrap();
+            }
+            datapath.reconcile(tables).await.unwrap();
+            datapath
+        });
+        Ok(Running { runtime: Some(runtime), datapath })
+    };
+    netns::inside(&node.path(), start).unwrap()
 }
 
 pub fn address(ip: &str, port: u16) -> SocketAddr {
