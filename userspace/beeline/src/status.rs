@@ -363,12 +363,13 @@ async fn agent_status(agent: &AgentSide, status: &mut Status) -> anyhow::Result<
 fn feature(feature: &beeline_datapath::Feature) -> FeatureLine {
     let state = match feature.state {
         State::Used => "used",
+        State::Substituted => "substituted",
         State::Missing => "missing",
         State::NotNeeded => "not needed",
     };
     let detail = match feature.state {
         State::Missing => format!("{}: {}", feature.why, feature.remedy),
-        State::Used | State::NotNeeded => feature.why.clone(),
+        State::Used | State::Substituted | State::NotNeeded => feature.why.clone(),
     };
     FeatureLine { name: feature.name.clone(), state: state.into(), detail }
 }

@@ -44,6 +44,18 @@ pub struct Config {
     pub snat_ports: (u16, u16),
     /// How much fits into maps that are made anew.
     pub sizes: Sizes,
+    /// How programs get onto links.
+    pub link_hook: LinkHook,
+}
+
+/// How programs get onto links.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkHook {
+    /// tcx where the kernel has it, clsact elsewhere.
+    #[default]
+    Newest,
+    /// clsact, also where there is tcx.
+    Clsact,
 }
 
 /// How answers from backends on other nodes find back to callers outside.
@@ -147,6 +159,7 @@ impl Config {
             cluster_ranges: Vec::new(),
             snat_ports: SNAT_PORTS,
             sizes: Sizes::default(),
+            link_hook: LinkHook::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use aya::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Config, DatapathError, pins};
+use crate::{Config, DatapathError, LinkHook, clsact, pins};
 
 /// The oldest kernel that is supported.
 const KERNEL_MIN: (u32, u32) = (5, 15);
@@ -20,6 +20,8 @@ const KERNEL_MIN: (u32, u32) = (5, 15);
 pub enum State {
     /// There, and used.
     Used,
+    /// Not there, but something else does its work.
+    Substituted,
     /// Not there.
     Missing,
     /// Not used on this machine, there or not.
@@ -49,7 +51,7 @@ pub fn features(config: &Config) -> Vec<Feature> {
         bpffs(&config.bpf_root),
         cgroup(&config.cgroup_root),
         ring(),
-        tcx(),
+        tcx(config.link_hook),
         btf(),
         jit(),
     ]
@@ -147,18 +149,30 @@ fn ring() -> Feature {
     feature("ring buffer", true, found, "Boot a kernel of 5.8 or later with CONFIG_BPF_SYSCALL=y")
 }
 
-/// Asks what is attached to the loopback device: kernels without tcx do not know the question.
-fn tcx() -> Feature {
-    let found = match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
-        Ok(_) => Ok("programs sit on pod links".to_owned()),
-        Err(error) => Err(error.to_string()),
+/// Why programs sit on links through clsact, if they do. Asks what is attached to the loopback device: kernels without tcx
+/// do not know the question.
+pub(crate) fn why_clsact(hook: LinkHook) -> Option<String> {
+    match (hook, SchedClassifier::query_tcx("lo", TcAttachType::Ingress)) {
+        (LinkHook::Clsact, _) => Some("not wanted".to_owned()),
+        (LinkHook::Newest, Err(_)) => Some("the kernel has none (it came with 6.6)".to_owned()),
+        (LinkHook::Newest, Ok(_)) => None,
+    }
+}
+
+fn tcx(hook: LinkHook) -> Feature {
+    let Some(why) = why_clsact(hook) else {
+        return feature("tcx", true, Ok("programs sit on pod links".to_owned()), "");
     };
-    feature(
-        "tcx",
-        true,
-        found,
-        "Boot a kernel of 6.6 or later; clsact for older ones is not there yet",
-    )
+    let filters = clsact::supported()
+        .map(|()| format!("{why}: clsact filters sit on pod links"))
+        .map_err(|missing| format!("{why}, and {missing}"));
+    let remedy =
+        "Boot a kernel of 6.6 or later, or one with CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF";
+    let mut tcx = feature("tcx", true, filters, remedy);
+    if tcx.state == State::Used {
+        tcx.state = State::Substituted;
+    }
+    tcx
 }
 
 fn btf() -> Feature {

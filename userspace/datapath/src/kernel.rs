@@ -63,7 +63,7 @@ impl Kernel {
     pub(crate) fn open(config: &Config) -> Result<Self, DatapathError> {
         let pins = Pins::prepare(config)?;
         let found = layout::check(&pins)?;
-        let programs = Programs::load(&pins, &config.sizes)?;
+        let programs = Programs::load(&pins, config)?;
         let maps = Maps::open(&pins)?;
         let entries = maps.entries()?;
         let mut facts = Facts {

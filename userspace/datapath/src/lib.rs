@@ -21,6 +21,7 @@
 mod actor;
 mod bpf;
 mod clock;
+mod clsact;
 mod config;
 mod endpoints;
 mod error;
@@ -38,7 +39,7 @@ mod uplinks;
 mod view;
 
 pub use actor::Datapath;
-pub use config::{Config, Edge, EndpointAttach, LbMode, SNAT_PORTS, Sizes};
+pub use config::{Config, Edge, EndpointAttach, LbMode, LinkHook, SNAT_PORTS, Sizes};
 pub use error::DatapathError;
 pub use events::EventBatch;
 pub use features::{Feature, State, features};

@@ -10,8 +10,9 @@ use std::{
 
 use beeline_sys::fs as mounts;
 
-use crate::{Config, DatapathError, config::instance_directory, error::At as _};
+use crate::{Config, DatapathError, clsact, config::instance_directory, error::At as _};
 
+const LINKS: &str = "links";
 const SYSFS_BPF: &str = "/sys/fs/bpf";
 
 /// The directories of one instance.
@@ -27,7 +28,7 @@ impl Pins {
     pub(crate) fn prepare(config: &Config) -> Result<Self, DatapathError> {
         mount(&config.bpf_root, &config.instance)?;
         let directory = config.directory();
-        let pins = Self { maps: directory.join("maps"), links: directory.join("links"), directory };
+        let pins = Self { maps: directory.join("maps"), links: directory.join(LINKS), directory };
         for path in [&pins.maps, &pins.links] {
             fs::create_dir_all(path).at("create", path)?;
         }
@@ -86,12 +87,18 @@ fn mark(place: &Path, instance: &str) -> PathBuf {
 }
 
 /// Removes everything that an instance pinned, which detaches its programs, and unmounts the bpffs if this instance
-/// mounted it and nobody else uses it. What is not there is not an error.
+/// mounted it and nobody else uses it. Must be called in the network namespace of the links, if that is still there. What is
+/// not there is not an error.
 pub fn cleanup(bpf_root: &Path, instance: &str) -> Result<(), DatapathError> {
     if !bpf_root.exists() || !mounts::is_bpffs(bpf_root)? {
         return Ok(());
     }
-    remove_tree(&instance_directory(bpf_root, instance))?;
+    let directory = instance_directory(bpf_root, instance);
+    // Filters do not end with their pins, unlike links.
+    for entry in fs::read_dir(directory.join(LINKS)).into_iter().flatten().flatten() {
+        remove(&entry.path())?;
+    }
+    remove_tree(&directory)?;
     for place in bpf_root.ancestors() {
         if !mark(place, instance).is_dir() {
             continue;
@@ -133,8 +140,11 @@ fn remove_tree(path: &Path) -> Result<(), DatapathError> {
     }
 }
 
-/// Removes one pin; one that is not there is fine.
+/// Removes one pin, and with it what it holds in place; one that is not there is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), DatapathError> {
+    if clsact::is_pin(path) {
+        return clsact::detach(path).at("take the filter off", path);
+    }
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
         _ => Ok(()),

@@ -19,9 +19,11 @@ use aya::{
 use beeline_abi::maps;
 
 use crate::{
-    DatapathError, Sizes,
+    Config, DatapathError,
     bpf::{self, AttachType, Target},
+    clsact,
     error::At as _,
+    features,
     pins::{self, Pins},
 };
 
@@ -72,11 +74,12 @@ const VERIFY_ATTEMPTS: u32 = 10;
 /// The loaded programs.
 pub(crate) struct Programs {
     pub(crate) ebpf: Ebpf,
+    clsact: bool,
 }
 
 impl Programs {
     /// Loads the object; maps that are pinned are used, others are created and pinned.
-    pub(crate) fn load(pins: &Pins, sizes: &Sizes) -> Result<Self, DatapathError> {
+    pub(crate) fn load(pins: &Pins, config: &Config) -> Result<Self, DatapathError> {
         if !embedded() {
             return Err(DatapathError::NoObject);
         }
@@ -84,11 +87,12 @@ impl Programs {
         for name in maps::PINNED {
             loader.map_pin_path(name, pins.map(name));
         }
-        for (name, entries) in sizes.by_map() {
+        for (name, entries) in config.sizes.by_map() {
             loader.map_max_entries(name, entries);
         }
         let ebpf = loader.load(OBJECT).map_err(|error| DatapathError::Load(Box::new(error)))?;
-        let mut programs = Self { ebpf };
+        let clsact = features::why_clsact(config.link_hook).is_some();
+        let mut programs = Self { ebpf, clsact };
         for name in all() {
             programs.verify(name)?;
         }
@@ -199,7 +203,8 @@ impl Programs {
     /// Replaces the program in a pinned link. `false` when what it was attached to is gone.
     pub(crate) fn replace(&self, program: &'static str, pin: &Path) -> Result<bool, DatapathError> {
         let fd = self.fd(program)?;
-        update(fd, pin).map_err(|source| attach(program, &pin.display(), source))
+        let replace = if clsact::is_pin(pin) { clsact::replace } else { update };
+        replace(fd, pin).map_err(|source| attach(program, &pin.display(), source))
     }
 
     fn ensure(
@@ -210,6 +215,14 @@ impl Programs {
         pin: &Path,
     ) -> io::Result<()> {
         let fd = self.fd(program).map_err(io::Error::other)?;
+        let by_filter = self.clsact && clsact::replaces(kind);
+        if by_filter != clsact::is_pin(pin) {
+            // What an earlier process left there is of the other sort, or nothing.
+            pins::remove(pin).map_err(io::Error::other)?;
+        }
+        if by_filter {
+            return clsact::attach(fd, kind, pin);
+        }
         if update(fd, pin)? {
             return Ok(());
         }

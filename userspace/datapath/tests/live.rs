@@ -3,6 +3,9 @@
 //! Skips, saying so, without root, cgroup v2 or a kernel object.
 
 #[cfg(test)]
+#[path = "live/clsact.rs"]
+mod clsact;
+#[cfg(test)]
 #[path = "live/helper.rs"]
 mod helper;
 #[cfg(test)]
@@ -11,7 +14,8 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use beeline_datapath::{Datapath, DatapathError};
+use beeline_datapath::{Datapath, DatapathError, EventBatch};
+use tokio::sync::mpsc::Receiver;
 use world::World;
 
 /// Not a test: the process that stands in a cgroup and a namespace and does as it is told.
@@ -146,18 +150,23 @@ fn events_name_what_happened() {
         assert!(matches!(datapath.events(&world.tasks).await, Err(DatapathError::EventsTaken)));
         assert_eq!(world.pod.ask("connect 10.43.0.10:80"), "peer=10.43.0.10:80");
         assert_eq!(world.pod.ask("talk 0"), "8080");
-        let mut hooks = BTreeSet::new();
-        while hooks.len() < 3 {
-            let wait = std::time::Duration::from_secs(5);
-            let batch = tokio::time::timeout(wait, events.recv()).await.expect("events").unwrap();
-            let year =
-                (batch.clock_offset_ns + batch.events[0].time_ns) / 1_000_000_000 / 31_556_952;
-            assert!(year >= 54, "stamps become wall-clock time");
-            hooks.extend(batch.events.iter().filter_map(|event| Some(event.hook()?.name())));
-        }
-        assert_eq!(hooks.into_iter().collect::<Vec<_>>(), ["connect", "from_pod", "to_pod"]);
+        assert_eq!(hooks(&mut events, 3).await, ["connect", "from_pod", "to_pod"]);
     });
     drop(running);
+}
+
+/// The hooks that tell something, until so many did.
+async fn hooks(events: &mut Receiver<EventBatch>, count: usize) -> Vec<&'static str> {
+    let mut hooks = BTreeSet::new();
+    while hooks.len() < count {
+        let wait = std::time::Duration::from_secs(5);
+        let batch = tokio::time::timeout(wait, events.recv()).await.expect("events in time");
+        let batch = batch.expect("more events");
+        let year = (batch.clock_offset_ns + batch.events[0].time_ns) / 1_000_000_000 / 31_556_952;
+        assert!(year >= 54, "stamps become wall-clock time");
+        hooks.extend(batch.events.iter().filter_map(|event| Some(event.hook()?.name())));
+    }
+    hooks.into_iter().collect()
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use aya::maps::{Array, Map, MapData, MapInfo};
-use beeline_datapath::{Config, Datapath, DatapathError, EndpointAttach, cleanup};
+use beeline_datapath::{Config, Datapath, DatapathError, EndpointAttach, LinkHook, cleanup};
 use beeline_kit::Tasks;
 use beeline_sys::netns;
 use beeline_tables::{
@@ -91,6 +91,11 @@ fn skip() -> Option<String> {
 impl World {
     /// `None` where it cannot be: said on stderr.
     pub fn new(instance: &str) -> Option<Self> {
+        Self::with(instance, LinkHook::Newest)
+    }
+
+    /// The same, with programs on links as asked.
+    pub fn with(instance: &str, link_hook: LinkHook) -> Option<Self> {
         if let Some(why) = skip() {
             eprintln!("SKIPPED: {why}");
             return None;
@@ -107,6 +112,7 @@ impl World {
         let directory = tempfile::tempdir().unwrap();
         let mut config = Config::new(directory.path().join("bpf"), &cgroup.0, instance, "n1");
         config.host_addresses = vec![NODE.into()];
+        config.link_hook = link_hook;
         for port in [8080, 8081] {
             serve(&host_net, port);
         }
@@ -155,6 +161,28 @@ impl World {
         self.place.link_pins()
     }
 
+    pub fn config(&self) -> Config {
+        self.place.config.clone()
+    }
+
+    /// Change how programs get onto links from the next start on.
+    pub fn set_link_hook(&mut self, link_hook: LinkHook) {
+        let place = Arc::get_mut(&mut self.place).expect("nothing runs");
+        place.config.link_hook = link_hook;
+    }
+
+    /// What `tc` says of the pod's link, line by line.
+    pub fn tc(&self, arguments: &[&str]) -> Vec<String> {
+        self.place.tc(arguments)
+    }
+
+    /// What `beeline stop --kill` does.
+    pub fn clean_up(&self) {
+        let Config { bpf_root, instance, .. } = &self.place.config;
+        let clean_up = || Ok(cleanup(bpf_root, instance));
+        netns::inside(&self.place.host_net.path(), clean_up).unwrap().unwrap();
+    }
+
     pub fn delete_link(&self) {
         self.place.host_net.ip("link del pod0").unwrap();
     }
@@ -176,6 +204,13 @@ impl Place {
     pub fn link_pins(&self) -> Vec<String> {
         let entries = fs::read_dir(self.pin("links")).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    pub fn tc(&self, arguments: &[&str]) -> Vec<String> {
+        let mut command = self.host_net.command("tc");
+        let output = command.args(arguments).output().unwrap();
+        assert!(output.status.success(), "tc {arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
 
     pub async fn attach(&self, datapath: &Datapath) {
