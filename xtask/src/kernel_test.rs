@@ -39,7 +39,7 @@ pub struct Options {
     #[arg(long)]
     filter: Option<String>,
     /// Longest time for one kernel, in seconds
-    #[arg(long, default_value_t = 900)]
+    #[arg(long, default_value_t = 1800)]
     limit: u64,
 }
 

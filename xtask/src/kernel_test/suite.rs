@@ -25,7 +25,7 @@ pub struct Binary {
 
 /// All of them.
 pub struct Suite {
-    /// In the order in which they run.
+    /// In the order in which they run: that of their names.
     pub binaries: Vec<Binary>,
 }
 
@@ -53,7 +53,8 @@ impl Suite {
         exec::run(&mut cargo)?;
         let messages = exec::output(cargo.arg("--message-format=json"))
             .context("ask cargo where the tests are")?;
-        let binaries: Vec<Binary> = messages.lines().filter_map(binary).collect();
+        let mut binaries: Vec<Binary> = messages.lines().filter_map(binary).collect();
+        binaries.sort_by(|a, b| a.name.cmp(&b.name));
         if binaries.is_empty() {
             bail!("cargo named no test binary");
         }
