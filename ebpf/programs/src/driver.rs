@@ -5,6 +5,8 @@ use aya_ebpf::helpers::{bpf_xdp_load_bytes, bpf_xdp_store_bytes};
 use aya_ebpf::programs::XdpContext;
 use beeline_packet::{Frame, FrameMut};
 
+use crate::direct;
+
 /// The frame behind a context. Checksums in it are complete: no network card is going to see it again.
 pub struct Driver<'a>(pub &'a XdpContext);
 
@@ -14,9 +16,13 @@ impl Frame for Driver<'_> {
         (self.0.data_end() - self.0.data()) as u32
     }
 
-    /// Copies through the kernel, which checks the bounds and reaches bytes outside the first buffer too.
+    /// Directly, else through the kernel, which checks the bounds and reaches bytes outside the first buffer too.
     #[inline(always)]
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if let Some(place) = direct::place::<N>(self.0.data(), self.0.data_end(), offset) {
+            // SAFETY: within the packet, as just checked; bytes need no alignment.
+            return Some(unsafe { *place });
+        }
         let mut bytes = [0u8; N];
         // SAFETY: the context is the kernel's own; the array is live and `N` bytes long.
         let answer = unsafe {
@@ -34,6 +40,11 @@ impl Frame for Driver<'_> {
 impl FrameMut for Driver<'_> {
     #[inline(always)]
     fn store<const N: usize>(&mut self, offset: usize, bytes: [u8; N]) -> bool {
+        if let Some(place) = direct::place::<N>(self.0.data(), self.0.data_end(), offset) {
+            // SAFETY: within the packet, as just checked; bytes need no alignment.
+            unsafe { *place = bytes };
+            return true;
+        }
         // SAFETY: the context is the kernel's own; the array is live and `N` bytes long.
         let answer = unsafe {
             bpf_xdp_store_bytes(

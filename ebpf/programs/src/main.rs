@@ -4,7 +4,8 @@
 //! Refuses: silent drops, and touching callers that are not this agent's.
 #![no_std]
 #![no_main]
-#![feature(asm_experimental_arch)]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(internal_features, reason = "only the compiler can say whether it knows a number")]
 
 mod call;
 mod connect4;
@@ -12,6 +13,7 @@ mod connect6;
 mod connection;
 mod conntrack;
 mod count;
+mod direct;
 mod driver;
 mod dsr;
 mod edge;

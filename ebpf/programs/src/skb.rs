@@ -6,6 +6,8 @@ use aya_ebpf::programs::TcContext;
 use beeline_packet::checksum::ChecksumChange;
 use beeline_packet::{Frame, FrameMut};
 
+use crate::direct;
+
 /// The frame behind a context.
 pub struct Skb<'a>(pub &'a TcContext);
 
@@ -20,9 +22,13 @@ impl Frame for Skb<'_> {
         self.0.len()
     }
 
-    /// Copies through the kernel, which checks the bounds and reaches bytes outside the linear part too.
+    /// Directly, else through the kernel, which checks the bounds and reaches bytes outside the linear part too.
     #[inline(always)]
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        if let Some(place) = direct::place::<N>(self.0.data(), self.0.data_end(), offset) {
+            // SAFETY: within the packet, as just checked; bytes need no alignment.
+            return Some(unsafe { *place });
+        }
         let mut bytes = [0u8; N];
         // SAFETY: the context is the kernel's own; the array is live and `N` bytes long.
         let answer = unsafe {
@@ -63,6 +69,11 @@ impl Skb<'_> {
     /// Writes bytes that lie elsewhere; `false` when the frame ends before.
     #[inline(always)]
     pub fn store_bytes<const N: usize>(&self, offset: usize, bytes: &[u8; N]) -> bool {
+        if let Some(place) = direct::place::<N>(self.0.data(), self.0.data_end(), offset) {
+            // SAFETY: within the packet, as just checked; bytes need no alignment.
+            unsafe { *place = *bytes };
+            return true;
+        }
         // SAFETY: the context is the kernel's own; the array is live and `N` bytes long.
         let answer = unsafe {
             bpf_skb_store_bytes(
