@@ -29,9 +29,7 @@ fn main() -> Result<()> {
     let remote = Net::new()?;
     pods.host.connect(&remote, "back0", "10.96.9.1/24", "10.96.9.2/24")?;
     pods.host.ip("neigh add 10.96.9.2 lladdr 02:00:00:00:09:02 dev back0 nud permanent")?;
-    for key in ["net.ipv4.ip_forward=1"] {
-        pods.host.command("sysctl").args(["-qw", key]).status()?;
-    }
+    pods.host.command("sysctl").args(["-qw", "net.ipv4.ip_forward=1"]).status()?;
     let link = pods.host.ip("-o link show back0")?;
     let ifindex: u32 = link.split(':').next().unwrap_or_default().trim().parse()?;
     let mut kernel = Kernel::load()?;
