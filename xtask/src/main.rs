@@ -41,7 +41,7 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Build everything and run a benchmark: `boot`, `connect` or `store`
+    /// Build everything and run a benchmark: `boot`, `connect`, `proxy` or `store`
     Bench {
         /// Which one
         name: run::Bench,

@@ -13,6 +13,8 @@ pub enum Bench {
     Boot,
     /// Connect latency through a Service beside the direct one
     Connect,
+    /// The proxy beside iptables and nftables
+    Proxy,
     /// Durable writes of the embedded store beside the disk's own limit
     Store,
 }
@@ -28,6 +30,7 @@ pub fn bench(name: Bench, args: &[String]) -> anyhow::Result<()> {
     let name = match name {
         Bench::Boot => "boot",
         Bench::Connect => "connect",
+        Bench::Proxy => "proxy",
         Bench::Store => return bench_store(args),
     };
     let binary = build()?;

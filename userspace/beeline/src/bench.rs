@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, bail};
+use futures::FutureExt as _;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -14,27 +15,29 @@ use crate::{
 
 mod boot;
 mod connect;
+mod proxy;
 mod usage;
 
 /// Carry out the command.
 pub fn run(command: &BenchCommand) -> anyhow::Result<()> {
+    let work = match *command {
+        BenchCommand::Boot { runs, pods, output } => {
+            boot::run(runs.max(1), pods, output).boxed_local()
+        }
+        BenchCommand::Connect { connects, output } => connect::run(connects, output).boxed_local(),
+        // Not a future to be dropped: it removes what it made.
+        BenchCommand::Proxy(ref args) => return proxy::run(args),
+    };
     process::block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
         // Whatever ends first: the world goes with the future that made it.
         tokio::select! {
-            outcome = measure(command) => outcome,
+            outcome = work => outcome,
             _ = terminate.recv() => bail!("ended by SIGTERM"),
             _ = interrupt.recv() => bail!("interrupted"),
         }
     })
-}
-
-async fn measure(command: &BenchCommand) -> anyhow::Result<()> {
-    match *command {
-        BenchCommand::Boot { runs, pods, output } => boot::run(runs.max(1), pods, output).await,
-        BenchCommand::Connect { connects, output } => connect::run(connects, output).await,
-    }
 }
 
 /// One thing measured, once in each run.

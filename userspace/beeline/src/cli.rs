@@ -229,4 +229,38 @@ pub enum BenchCommand {
         #[arg(short, long, default_value = "table")]
         output: Output,
     },
+    /// The proxy beside iptables and nftables in kube-proxy's layouts, in namespaces of its own
+    Proxy(ProxyArgs),
+}
+
+/// `beeline bench proxy`.
+#[derive(Debug, Args)]
+pub struct ProxyArgs {
+    /// A first look that ends within two minutes: 1 and 1,000 Services
+    #[arg(long)]
+    pub quick: bool,
+    /// How many Services, one size after the other; 30,000 and more take nft minutes to load
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = service_count)]
+    pub services: Vec<usize>,
+    /// Which of direct, iptables-legacy, iptables-nft, nftables, beeline, beeline-xdp; all without it
+    #[arg(long, value_name = "MODE", value_delimiter = ',')]
+    pub modes: Vec<beeline_bench::ModeName>,
+    /// Write all figures as JSON; `-` is standard output, in place of the tables
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write a self-contained page with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Compare with the JSON of an earlier run, and fail if ours is worse beyond the spread
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+}
+
+/// So many Services have addresses in the measured world.
+fn service_count(text: &str) -> Result<usize, String> {
+    let count: usize = text.parse().map_err(|error| format!("{error}"))?;
+    match count {
+        1..=200_000 => Ok(count),
+        _ => Err("from 1 to 200000".to_owned()),
+    }
 }

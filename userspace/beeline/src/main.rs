@@ -33,6 +33,9 @@ fn main() -> std::process::ExitCode {
     let outcome = match words.next().as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("shim") => return beeline_container::shim_main(&words.collect::<Vec<_>>()),
         Some(demo::world::HOLD) => demo::world::hold(),
+        Some(beeline_bench::worker::ARGUMENT) => {
+            beeline_bench::worker::serve().map_err(anyhow::Error::new)
+        }
         Some(probe::PROBE) => probe::run(&words.next().unwrap_or_default().to_string_lossy()),
         _ => run(Cli::parse()),
     };
