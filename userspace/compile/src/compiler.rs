@@ -43,6 +43,8 @@ pub struct Compiler {
     lists: Lists,
     nodes_at: BTreeMap<IpAddr, NodeName>,
     last_service: u32,
+    /// Below every key that a port can have.
+    least: PortKey,
     /// Ports of the audience [`crate::Audience::HostPort`].
     host_ports: usize,
     limits: Limits,
@@ -68,6 +70,7 @@ impl Compiler {
             backends,
             lists,
             last_service,
+            least: PortKey::first(ObjectName::new("", "")),
             host_ports: 0,
             limits,
         }
@@ -215,7 +218,7 @@ impl Compiler {
 
     /// Whose claim on a frontend is the first.
     fn first_claim(&self, frontend: FrontendKey) -> Option<&PortKey> {
-        let first = PortKey::first(ObjectName::new("", ""));
+        let first = self.least.clone();
         let ((claimed, owner), _) = self.claims.range((frontend, first)..).next()?;
         (*claimed == frontend).then_some(owner)
     }
@@ -281,7 +284,7 @@ impl Compiler {
         &self,
         frontend: FrontendKey,
     ) -> impl Iterator<Item = (&PortKey, &Port, u32)> + use<'_> {
-        let first = PortKey::first(ObjectName::new("", ""));
+        let first = self.least.clone();
         self.claims
             .range((frontend, first)..)
             .take_while(move |((claimed, _), _)| *claimed == frontend)

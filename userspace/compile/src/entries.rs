@@ -1,6 +1,9 @@
 //! The contents of the maps that user space writes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use beeline_abi::{
     Addr, AffinityOkKey, Backend, BackendId, Endpoint, Frontend, FrontendKey, List, ListId,
@@ -38,7 +41,7 @@ pub struct Run {
     /// Its first place in the array.
     pub first: u32,
     /// Place by place; a Maglev table names each backend many times.
-    pub places: Vec<BackendId>,
+    pub places: Arc<[BackendId]>,
 }
 
 /// Who may call one Service port. Sorted by Service, unlike the map's key.

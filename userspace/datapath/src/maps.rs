@@ -180,7 +180,7 @@ impl Maps {
             self.backends.set(id.0, backend);
         }
         for (id, run) in &plan.lists {
-            for (index, backend_id) in (run.first..).zip(&run.places) {
+            for (index, backend_id) in (run.first..).zip(run.places.iter()) {
                 self.slots.set(index, &Slot { backend_id: *backend_id, list_id: *id });
             }
         }

@@ -1,6 +1,9 @@
 //! Backend lists: where they lie, when they have to be new ones, and what else hangs on a Service port's backends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use beeline_abi::{AffinityOkKey, BackendId, List, ListId, Scope, ServiceId, maps};
 
@@ -82,10 +85,10 @@ impl Lists {
     }
 
     /// Who stands where for one side; what the side had is kept where it is as good.
-    fn places(&self, side: &Side, held: &[BackendId]) -> Vec<BackendId> {
+    fn places(&self, side: &Side, held: &[BackendId]) -> Arc<[BackendId]> {
         let size = maglev::size(side.addresses.len());
         if size <= 1 || !(held.len() == size as usize || self.has_room_for_table(size)) {
-            return side.backends.clone();
+            return Arc::clone(&side.backends);
         }
         let table = maglev::table(&side.addresses);
         table.into_iter().filter_map(|index| side.backends.get(index).copied()).collect()
@@ -125,8 +128,8 @@ impl Compiler {
     fn relist_side(&mut self, side: &mut Side, led_to: bool, plan: &mut Plan) {
         let held = self.entries.places_of(&side.list);
         let lies = self.lists.lying.get(&side.list.id) == Some(&side.list) || side.list.count == 0;
-        let wanted = if led_to { self.lists.places(side, held) } else { Vec::new() };
-        if lies && held == wanted && side.list.count as usize == wanted.len() {
+        let wanted = if led_to { self.lists.places(side, held) } else { Arc::default() };
+        if lies && *held == *wanted && side.list.count as usize == wanted.len() {
             return;
         }
         if self.entries.lists.contains_key(&side.list.id) {

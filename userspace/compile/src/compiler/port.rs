@@ -1,5 +1,7 @@
 //! One Service port: who has its number, its frontends and its backends.
 
+use std::sync::Arc;
+
 use beeline_abi::{Addr, BackendId, FrontendKey, List, ServiceId};
 
 use super::{Compiler, touched::Touched};
@@ -27,7 +29,7 @@ pub(super) struct Side {
     /// Where the list lies.
     pub(super) list: List,
     /// Who may serve, each once.
-    pub(super) backends: Vec<BackendId>,
+    pub(super) backends: Arc<[BackendId]>,
     /// Their addresses, for the table that all nodes must agree upon; empty for a plain list.
     pub(super) addresses: Vec<Address>,
     pub(super) terminating: bool,
@@ -57,7 +59,7 @@ impl Compiler {
         }
         for side in port.sides() {
             self.backends.release(&side.backends, side.terminating);
-            touched.backends.extend(&side.backends);
+            touched.backends.extend(side.backends.iter());
             touched.dropped.insert(side.list.id);
         }
     }
@@ -88,7 +90,7 @@ impl Compiler {
             touched.dropped.insert(side.list.id);
         }
         for side in old.sides().chain(port.sides()) {
-            touched.backends.extend(&side.backends);
+            touched.backends.extend(side.backends.iter());
         }
         touched.frontends.extend(old.frontends.iter().chain(&port.frontends));
         touched.ids.insert(port.id);

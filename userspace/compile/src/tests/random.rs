@@ -172,7 +172,7 @@ fn meaning(entries: &Entries) -> Meaning {
 fn check(entries: &Entries) {
     let mut taken = BTreeSet::new();
     for (id, run) in &entries.lists {
-        for (place, backend) in (run.first..).zip(&run.places) {
+        for (place, backend) in (run.first..).zip(run.places.iter()) {
             assert!(entries.backends.contains_key(backend), "list {id:?} leads nowhere");
             assert!(taken.insert(place), "two lists in place {place}");
         }
