@@ -33,6 +33,7 @@ mod lines;
 mod network;
 mod peers;
 mod ports;
+mod pressure;
 mod streams;
 
 use network::Network;
@@ -90,6 +91,7 @@ impl Agent {
             start_datapath(&config, instance, &ground, links.node_address(), tasks).await?;
         datapath.follow(reader.clone(), tasks);
         peers::follow(ground.net.clone(), &config.node_name, reader.clone(), tasks);
+        pressure::follow(&datapath, uplink.clone(), &config.node_name, tasks);
         follow_events(&datapath, &observer, tasks).await?;
 
         let adapter = Arc::new(DatapathAdapter::start(datapath.clone(), uplink.clone(), tasks));

@@ -7,6 +7,7 @@ use std::{
 };
 
 use beeline_abi::DropCount;
+use beeline_compile::Usage;
 use beeline_kit::{Backoff, CancellationToken, Tasks};
 use beeline_tables::{Epoch, Reader, Snapshot};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,6 +31,7 @@ type Work = Box<dyn FnOnce(&mut Kernel) + Send>;
 pub struct Datapath {
     work: mpsc::Sender<Work>,
     in_force: Arc<watch::Sender<InForce>>,
+    pressed: watch::Receiver<BTreeMap<&'static str, Usage>>,
     features: Arc<Vec<Feature>>,
 }
 
@@ -45,12 +47,14 @@ impl Datapath {
         let mut kernel = Kernel::open(&config)?;
         logs::forward(&mut kernel.programs.ebpf, tasks);
         let epoch = Epoch(kernel.maps().config()?.epoch.0);
+        let pressed = kernel.pressed.subscribe();
         let (work, queue) = mpsc::channel(QUEUE);
         tasks.spawn("datapath", serve(kernel, queue, tasks.token()));
         let in_force = InForce { epoch, ..InForce::default() };
         Ok(Self {
             work,
             in_force: Arc::new(watch::Sender::new(in_force)),
+            pressed,
             features: Arc::new(features),
         })
     }
@@ -63,6 +67,11 @@ impl Datapath {
     /// The newest intent in force; after a start, what the adopted maps hold. Waits are cancel safe.
     pub fn in_force(&self) -> watch::Receiver<InForce> {
         self.in_force.subscribe()
+    }
+
+    /// Maps that are nearly full, by name. Waits are cancel safe.
+    pub fn pressed(&self) -> watch::Receiver<BTreeMap<&'static str, Usage>> {
+        self.pressed.clone()
     }
 
     /// Follows the tables in a task of its own until `tasks` stop: every complete snapshot comes into force, or the

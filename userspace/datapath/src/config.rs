@@ -118,6 +118,37 @@ impl Default for Sizes {
 }
 
 impl Sizes {
+    /// Sets the size of one map by its name; `false` when it is none whose size is a matter of taste.
+    pub fn set(&mut self, map: &str, entries: u32) -> bool {
+        let size = match map {
+            maps::SERVICES => &mut self.frontends,
+            maps::BACKEND_SLOTS => &mut self.slots,
+            maps::BACKENDS => &mut self.backends,
+            maps::CONNECTIONS => &mut self.connections,
+            maps::CONNTRACK => &mut self.conntrack,
+            maps::AFFINITY => &mut self.affinity,
+            maps::FLOWS => &mut self.flows,
+            maps::ENDPOINTS => &mut self.endpoints,
+            maps::EVENTS => &mut self.event_bytes,
+            _ => return false,
+        };
+        *size = entries;
+        true
+    }
+
+    /// The names that [`Sizes::set`] knows.
+    pub const NAMES: [&'static str; 9] = [
+        maps::SERVICES,
+        maps::BACKEND_SLOTS,
+        maps::BACKENDS,
+        maps::CONNECTIONS,
+        maps::CONNTRACK,
+        maps::AFFINITY,
+        maps::FLOWS,
+        maps::ENDPOINTS,
+        maps::EVENTS,
+    ];
+
     /// The maps that these sizes are about.
     pub(crate) fn by_map(&self) -> [(&'static str, u32); 10] {
         [

@@ -13,6 +13,7 @@ use beeline_abi::{
 };
 use beeline_compile::{Attached, Compiler, Facts, Overflow, Plan, Usage};
 use beeline_tables::{Epoch, Snapshot};
+use tokio::sync::watch;
 
 use crate::{
     Config, DatapathError, EndpointAttach, Held, LbMode, endpoints,
@@ -51,7 +52,8 @@ pub(crate) struct Kernel {
     facts: Facts,
     config: Config,
     draining: BTreeMap<BackendId, Instant>,
-    pressed: BTreeSet<&'static str>,
+    /// Maps that are nearly full, for those who want to tell somebody.
+    pub(crate) pressed: watch::Sender<BTreeMap<&'static str, Usage>>,
     /// How full the table of tracked connections was at the last look.
     tracked: Option<Usage>,
     /// Backends that left, whose sockets have been looked for.
@@ -77,7 +79,7 @@ impl Kernel {
         };
         let alive = endpoints::adopt(&programs, &pins)?;
         facts.attached.retain(|_, attached| alive.contains(&attached.ifindex));
-        let (draining, pressed) = (BTreeMap::new(), BTreeSet::new());
+        let (draining, pressed) = (BTreeMap::new(), watch::Sender::default());
         let compiler = Some(Compiler::adopt(entries, maps.limits()));
         let config = config.clone();
         let mut kernel = Self {
@@ -258,13 +260,18 @@ impl Kernel {
     }
 
     /// Warns once when a map becomes nearly full.
-    fn press(&mut self, usage: &Usage) {
-        if usage.percent() < PRESSURE_PERCENT {
-            self.pressed.remove(usage.map);
-        } else if self.pressed.insert(usage.map) {
-            let Usage { map, entries, limit } = *usage;
-            tracing::warn!(map, entries, limit, "map is nearly full");
-        }
+    fn press(&self, usage: &Usage) {
+        let Usage { map, entries, limit } = *usage;
+        self.pressed.send_if_modified(|pressed| {
+            if usage.percent() < PRESSURE_PERCENT {
+                return pressed.remove(map).is_some();
+            }
+            let fresh = pressed.insert(map, *usage).is_none();
+            if fresh {
+                tracing::warn!(map, entries, limit, "map is nearly full");
+            }
+            fresh
+        });
     }
 
     /// What the programs need to know of this node; written only when it changed.

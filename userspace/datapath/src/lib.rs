@@ -39,6 +39,7 @@ mod uplinks;
 mod view;
 
 pub use actor::Datapath;
+pub use beeline_compile::Usage;
 pub use config::{Config, Edge, EndpointAttach, LbMode, LinkHook, SNAT_PORTS, Sizes};
 pub use error::DatapathError;
 pub use events::EventBatch;

@@ -97,6 +97,7 @@ impl Programs {
             programs.verify(name)?;
         }
         programs.check_maps(pins)?;
+        tell_kept_sizes(pins, &config.sizes);
         Ok(programs)
     }
 
@@ -243,6 +244,22 @@ fn update(program: BorrowedFd<'_>, pin: &Path) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// A map that exists keeps its size, whatever was asked for: making it anew would forget every connection.
+fn tell_kept_sizes(pins: &Pins, sizes: &crate::Sizes) {
+    for (map, wanted) in sizes.by_map() {
+        let Ok(info) = MapInfo::from_pin(pins.map(map)) else { continue };
+        let kept = info.max_entries();
+        if kept != wanted {
+            tracing::warn!(
+                map,
+                kept,
+                wanted,
+                "the map keeps its size: drain the node and run `beeline stop --kill` to have it made anew"
+            );
+        }
     }
 }
 
