@@ -5,7 +5,7 @@ mod pod_link;
 mod routes;
 
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -187,6 +187,11 @@ impl Net {
     /// The IPv4 addresses of the node.
     pub async fn host_addresses(&self) -> Result<Vec<HostAddress>, NetError> {
         work("list addresses", host::addresses).await
+    }
+
+    /// The addresses of the node at which others may reach it, of both families.
+    pub async fn outside_ips(&self) -> Result<Vec<IpAddr>, NetError> {
+        work("list addresses", host::outside_ips).await
     }
 
     /// The address at which other nodes reach this one: of the interface with the default route, else the first

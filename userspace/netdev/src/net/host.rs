@@ -67,8 +67,12 @@ pub(super) fn addresses() -> Result<Vec<HostAddress>, NetError> {
 }
 
 fn address_messages(wire: &Wire) -> Result<Vec<AddressMessage>, NetError> {
+    messages(wire, AddressFamily::Inet)
+}
+
+fn messages(wire: &Wire, family: AddressFamily) -> Result<Vec<AddressMessage>, NetError> {
     let mut question = AddressMessage::default();
-    question.header.family = AddressFamily::Inet;
+    question.header.family = family;
     let found = wire.dump("list addresses", RouteNetlinkMessage::GetAddress(question))?;
     Ok(found
         .into_iter()
@@ -97,6 +101,22 @@ fn parse_address(message: &AddressMessage) -> Option<HostAddress> {
         prefix_len: message.header.prefix_len,
         internal: ours || address.is_loopback() || message.header.scope == AddressScope::Host,
     })
+}
+
+/// Neither loopback nor of one link only; IPv6 addresses that still wait for their check count, as they soon will be usable.
+pub(super) fn outside_ips() -> Result<Vec<IpAddr>, NetError> {
+    let wire = Wire::open()?;
+    let mut found: Vec<IpAddr> =
+        outside_addresses(&wire)?.iter().map(|found| found.address.into()).collect();
+    for message in messages(&wire, AddressFamily::Inet6)? {
+        let address = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        });
+        let outside = message.header.scope == AddressScope::Universe;
+        found.extend(address.filter(|address| outside && !address.is_loopback()));
+    }
+    Ok(found)
 }
 
 fn label(message: &AddressMessage) -> Option<&str> {

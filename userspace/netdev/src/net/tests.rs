@@ -268,5 +268,20 @@ fn a_node_without_a_network_still_has_an_address() {
         assert_eq!(net.uplink().await.unwrap(), None);
         let internal: Vec<_> = net.host_addresses().await.unwrap();
         assert!(internal.iter().all(|address| address.internal), "{internal:?}");
+        assert_eq!(net.outside_ips().await.unwrap(), Vec::<std::net::IpAddr>::new());
+    });
+}
+
+#[test]
+fn others_reach_a_node_at_its_addresses_of_both_families() {
+    in_namespace("others_reach_a_node_at_its_addresses_of_both_families", async |net| {
+        ip("link add up0 type veth peer name up1");
+        ip("link set up0 up");
+        ip("link set up1 up");
+        ip("address add 192.168.77.2/24 dev up0");
+        ip("address add 2001:db8::2/64 dev up0 nodad");
+        let found = net.outside_ips().await.unwrap();
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["192.168.77.2", "2001:db8::2"], "not those of one link only");
     });
 }
