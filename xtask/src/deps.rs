@@ -28,6 +28,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("beeline-sys", &[]),
     ("beeline-tables", &[]),
     ("beeline-uplink", &["beeline-tables"]),
+    ("beeline-informer", &["beeline-tables"]),
+    ("beeline-healthcheck", &["beeline-tables"]),
     ("beeline-compile", &["beeline-tables", "beeline-abi"]),
     // `packet` too: user space ends tracked connections by the rules that the programs go by.
     (
@@ -59,6 +61,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // Filters for programs, one request at a time; links, addresses and routes are netdev's.
     ("netlink-sys", &["beeline-datapath"]),
     ("libcontainer", &["beeline-container"]),
+    ("kube", &["beeline-informer"]),
     ("clap", &["beeline", "xtask"]),
     ("axum", &["beeline-apiserver"]),
 ];
