@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context as _;
 use beeline_container::{Embedded, ImageStore, Runtime};
 use beeline_datapath::{Datapath, State};
+use beeline_healthcheck::HealthChecks;
 use beeline_kit::{SystemClock, Tasks};
 use beeline_netdev::Net;
 use beeline_observe::Observer;
@@ -25,7 +26,7 @@ use crate::{
     instance::Instance,
     server::Server,
     status::AgentSide,
-    stop::Footprint,
+    stop::{Footprint, Roots},
 };
 
 mod dial;
@@ -90,6 +91,8 @@ impl Agent {
         let datapath =
             start_datapath(&config, instance, &ground, links.node_address(), tasks).await?;
         datapath.follow(reader.clone(), tasks);
+        let health = beeline_healthcheck::Config::new(NodeName(config.node_name.as_str().into()));
+        HealthChecks::start(health, reader.clone(), tasks);
         peers::follow(ground.net.clone(), &config.node_name, reader.clone(), tasks);
         pressure::follow(&datapath, uplink.clone(), &config.node_name, tasks);
         follow_events(&datapath, &observer, tasks).await?;
@@ -157,7 +160,14 @@ async fn prepare(config: &Config, instance: &Instance, tasks: &Tasks) -> anyhow:
         Some(path) => path.clone(),
         None => beeline_sys::cgroup::find_v2_mount().context("find a cgroup v2 mount")?,
     };
-    Footprint::record(config, &instance.id, &cgroup_root)?;
+    let roots = Roots {
+        data_dir: &config.data_dir,
+        run_dir: &config.run_dir,
+        bpf_root: &config.bpf_root,
+        cgroup_root: &cgroup_root,
+        netns: config.netns.as_deref(),
+    };
+    Footprint::record(&instance.id, &roots)?;
     let net = Net::new();
     // Before the first pod or rule exists: no address of these ranges may ever leave by the default route.
     net.install_guards(config.service_cidr, config.pod_cidr).await?;

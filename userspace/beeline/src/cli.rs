@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::{LookOptions, NodeOptions};
+use crate::{
+    config::{LookOptions, NodeOptions},
+    proxy::ProxyArgs,
+};
 
 /// Kubernetes with its network in the kernel.
 #[derive(Debug, Parser)]
@@ -24,6 +27,8 @@ pub enum Command {
     Server(NodeOptions),
     /// Run a node that joins a server
     Agent(NodeOptions),
+    /// Run the dataplane alone, in the place of kube-proxy, for any Kubernetes cluster
+    Proxy(ProxyArgs),
     /// Run a throwaway three-node cluster in namespaces, with an example app
     Demo(DemoArgs),
     /// Show connections and packets, with the names of pods and Services

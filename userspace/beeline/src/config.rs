@@ -89,6 +89,15 @@ pub enum LogFormat {
     Json,
 }
 
+impl From<LogFormat> for beeline_kit::telemetry::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
+}
+
 /// Where a running beeline is found.
 #[derive(Clone, Debug, Args)]
 pub struct LookOptions {
@@ -268,12 +277,13 @@ fn merge(flags: NodeOptions, file: NodeOptions) -> NodeOptions {
     }
 }
 
-fn netns_path(given: String) -> PathBuf {
+/// A name under /run/netns, or a path.
+pub fn netns_path(given: String) -> PathBuf {
     if given.contains('/') { given.into() } else { Path::new("/run/netns").join(given) }
 }
 
 /// Lower case, as node names are; checked as upstream checks them when the node registers.
-fn node_name(given: Option<String>) -> anyhow::Result<String> {
+pub fn node_name(given: Option<String>) -> anyhow::Result<String> {
     let name = match given {
         Some(name) => name,
         None => rustix::system::uname()

@@ -11,8 +11,6 @@ use std::{
 use anyhow::{Context as _, bail};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::config::Config;
-
 /// The name of the file that holds the id, in the data directory.
 const ID_FILE: &str = "instance";
 /// The name of the lock and process id file, in the run directory.
@@ -28,11 +26,11 @@ pub struct Instance {
 
 impl Instance {
     /// Make the directories, take the lock, and read the id or make one.
-    pub fn open(config: &Config) -> anyhow::Result<Self> {
-        directory(&config.data_dir, "--data-dir")?;
-        directory(&config.run_dir, "--run-dir")?;
-        let lock = lock(&config.run_dir)?;
-        Ok(Self { id: id(&config.data_dir)?, _lock: lock })
+    pub fn open(data_dir: &Path, run_dir: &Path) -> anyhow::Result<Self> {
+        directory(data_dir, "--data-dir")?;
+        directory(run_dir, "--run-dir")?;
+        let lock = lock(run_dir)?;
+        Ok(Self { id: id(data_dir)?, _lock: lock })
     }
 }
 

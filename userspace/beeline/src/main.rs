@@ -17,6 +17,7 @@ mod output;
 mod privilege;
 mod probe;
 mod process;
+mod proxy;
 mod server;
 mod status;
 mod stop;
@@ -53,6 +54,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Up(options) => process::run(Config::resolve(Role::Up, options)?),
         Command::Server(options) => process::run(Config::resolve(Role::Server, options)?),
         Command::Agent(options) => process::run(Config::resolve(Role::Agent, options)?),
+        Command::Proxy(args) => proxy::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Flows(args) => process::block_on(look::flows(args)),
         Command::Services(args) => process::block_on(look::services(args)),

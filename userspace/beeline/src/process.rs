@@ -1,13 +1,13 @@
 //! One process of beeline: enter its namespace, take its locks, build, run, drain.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use beeline_kit::{Tasks, telemetry};
 
 use crate::{
     agent::Agent,
-    config::{Config, LogFormat, Role},
+    config::{Config, Role},
     instance::Instance,
     local, output, privilege,
     server::Server,
@@ -16,34 +16,38 @@ use crate::{
 };
 
 /// How long tasks may take to end before they are ended.
-const DRAIN: Duration = Duration::from_secs(10);
+pub const DRAIN: Duration = Duration::from_secs(10);
 
 /// Run until a signal says to stop. Pods and connections outlive the process.
 pub fn run(config: Config) -> anyhow::Result<()> {
-    let format = match config.log_format {
-        LogFormat::Text => telemetry::LogFormat::Text,
-        LogFormat::Json => telemetry::LogFormat::Json,
-    };
-    telemetry::init(format, &config.log);
+    telemetry::init(config.log_format.into(), &config.log);
     if config.role.works() {
-        privilege::check()?;
+        privilege::check(privilege::Work::Node)?;
     }
     if let Some(parent) = config.die_with_parent {
         end_with(parent)?;
     }
-    // Namespaces are a property of threads, so this comes before the runtime makes any.
-    if let Some(netns) = &config.netns {
-        beeline_sys::netns::enter(netns).with_context(|| {
-            format!(
-                "run in the namespace of --netns {}: create one with `ip netns add NAME`",
-                netns.display()
-            )
-        })?;
-    }
-    let instance = Instance::open(&config)?;
+    enter(config.netns.as_deref())?;
+    let instance = Instance::open(&config.data_dir, &config.run_dir)?;
+    on_threads(serve(Arc::new(config), instance))
+}
+
+/// Run in a namespace, if one was named. They are a property of threads, so this comes before the runtime makes any.
+pub fn enter(netns: Option<&Path>) -> anyhow::Result<()> {
+    let Some(netns) = netns else { return Ok(()) };
+    beeline_sys::netns::enter(netns).with_context(|| {
+        format!(
+            "run in the namespace of --netns {}: create one with `ip netns add NAME`",
+            netns.display()
+        )
+    })
+}
+
+/// Run the future of a long-lived process.
+pub fn on_threads(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     beeline_sys::process::limit_arenas(processors());
     let runtime = runtime()?;
-    let outcome = runtime.block_on(serve(Arc::new(config), instance));
+    let outcome = runtime.block_on(work);
     // Work that blocks, on a disk that hangs perhaps, has had its time.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
@@ -154,13 +158,14 @@ async fn build(
 }
 
 /// SIGTERM, which is also what `beeline stop` sends, or SIGINT.
-struct StopSignal {
+pub struct StopSignal {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
 impl StopSignal {
-    fn new() -> anyhow::Result<Self> {
+    /// Listen from now on.
+    pub fn new() -> anyhow::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("listen for SIGTERM")?,
@@ -168,7 +173,8 @@ impl StopSignal {
         })
     }
 
-    async fn wait(&mut self) -> &'static str {
+    /// Which one came.
+    pub async fn wait(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => {

@@ -302,7 +302,8 @@ impl Answerer for Looking {
     }
 }
 
-async fn item(answers: &Answers, value: &(impl Serialize + Sync)) -> anyhow::Result<()> {
+/// Send one result.
+pub async fn item(answers: &Answers, value: &(impl Serialize + Sync)) -> anyhow::Result<()> {
     let value: Value = serde_json::to_value(value)?;
     answers.send(Answer::Item(value)).await.context("the asker went away")
 }
@@ -360,7 +361,8 @@ async fn agent_status(agent: &AgentSide, status: &mut Status) -> anyhow::Result<
     Ok(())
 }
 
-fn feature(feature: &beeline_datapath::Feature) -> FeatureLine {
+/// A feature, as people read it.
+pub fn feature(feature: &beeline_datapath::Feature) -> FeatureLine {
     let state = match feature.state {
         State::Used => "used",
         State::Substituted => "substituted",
@@ -374,7 +376,8 @@ fn feature(feature: &beeline_datapath::Feature) -> FeatureLine {
     FeatureLine { name: feature.name.clone(), state: state.into(), detail }
 }
 
-fn services(held: Held, tables: &Reader) -> Services {
+/// What the kernel holds, with the names that the tables know.
+pub fn services(held: Held, tables: &Reader) -> Services {
     let snapshot = tables.snapshot();
     let backend = |view: &beeline_datapath::BackendView| BackendLine {
         address: view.address.to_string(),

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::{cli::StopArgs, config::Config, instance, output};
+use crate::{cli::StopArgs, instance, output};
 
 /// How long a process may take to end by itself.
 const END_LIMIT: Duration = Duration::from_secs(15);
@@ -35,18 +35,33 @@ pub struct Footprint {
     pub run_dir: Option<PathBuf>,
 }
 
+/// The places that a process was given.
+#[derive(Clone, Copy, Debug)]
+pub struct Roots<'a> {
+    /// Where state is kept.
+    pub data_dir: &'a Path,
+    /// Where its process and its pods are found.
+    pub run_dir: &'a Path,
+    /// Where programs and maps are pinned.
+    pub bpf_root: &'a Path,
+    /// The cgroup v2 folder that it serves.
+    pub cgroup_root: &'a Path,
+    /// The network namespace that it was told to run in.
+    pub netns: Option<&'a Path>,
+}
+
 impl Footprint {
     /// Before anything is made: write down where.
-    pub fn record(config: &Config, instance: &str, cgroup_root: &Path) -> anyhow::Result<()> {
+    pub fn record(instance: &str, roots: &Roots<'_>) -> anyhow::Result<()> {
         let footprint = Self {
             instance: instance.to_owned(),
-            cgroup_root: cgroup_root.to_path_buf(),
-            bpf_root: config.bpf_root.clone(),
-            netns: config.netns.clone(),
+            cgroup_root: roots.cgroup_root.to_path_buf(),
+            bpf_root: roots.bpf_root.to_path_buf(),
+            netns: roots.netns.map(Path::to_path_buf),
             netns_inode: netns_inode(Path::new("/proc/self/ns/net"))?,
-            run_dir: Some(absolute(&config.run_dir)?),
+            run_dir: Some(absolute(roots.run_dir)?),
         };
-        let path = config.data_dir.join(FOOTPRINT);
+        let path = roots.data_dir.join(FOOTPRINT);
         let bytes = serde_json::to_vec(&footprint)?;
         if fs::read(&path).is_ok_and(|there| there == bytes) {
             return Ok(()); // so that a node starts on a full disk
