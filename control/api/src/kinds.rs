@@ -111,6 +111,8 @@ pub struct KindInfo {
     pub validate: fn(&Value, &mut Causes),
     /// What an update of the main resource may not change: new, old.
     pub validate_update: fn(&Value, &Value, &mut Causes),
+    /// Validation of what `/status` was sent.
+    pub validate_status: fn(&Value, &mut Causes),
     /// Strategic merge and apply semantics of lists and maps.
     pub schema: crate::patch::schema::Schema,
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::kinds::{Causes, KindInfo};
 use crate::status::Cause;
 
+pub mod address;
 pub mod field;
 pub use field::{
     duplicate, forbidden, invalid, not_found, not_supported, required, too_long, too_many,

@@ -1,7 +1,8 @@
 //! Behaviour as text: objects in, what changes or is refused out. `UPDATE_EXPECT=1` rewrites the expectations.
 //!
 //! A script is a list of cases: `> verb Kind`, YAML documents separated by `+++`, `---`, and the expected text.
-//! Verbs: `default`, `create` (defaults, then validation), `update` (old, new), `patch` (object, strategic patch).
+//! Verbs: `default`, `create` (defaults, then validation), `update` (old, new), `take` (old, new: what the new one
+//! becomes), `status` (validation of `/status`), `patch` (object, strategic patch).
 
 #![expect(clippy::unwrap_used, reason = "a script that does not parse fails its test")]
 
@@ -55,15 +56,23 @@ fn answer(verb: &str, kind: &KindInfo, documents: &[Value]) -> String {
     match (verb, documents) {
         ("default", [object]) => changes(object, &full(kind, object)),
         ("create", [object]) => {
-            let object = full(kind, object);
+            let mut object = full(kind, object);
+            (kind.prepare_create)(&mut object);
             let mut causes = Causes::new();
             validate::metadata(kind, &object, &mut causes);
             (kind.validate)(&object, &mut causes);
             shown(&causes)
         }
         ("update", [old, new]) => {
+            let (old, new) = updated(kind, old, new);
             let mut causes = Causes::new();
-            (kind.validate_update)(&full(kind, new), &full(kind, old), &mut causes);
+            (kind.validate_update)(&new, &old, &mut causes);
+            shown(&causes)
+        }
+        ("take", [old, new]) => changes(&full(kind, new), &updated(kind, old, new).1),
+        ("status", [object]) => {
+            let mut causes = Causes::new();
+            (kind.validate_status)(&full(kind, object), &mut causes);
             shown(&causes)
         }
         ("patch", [object, by]) => match patch::strategic(object.clone(), by, kind.schema) {
@@ -72,6 +81,14 @@ fn answer(verb: &str, kind: &KindInfo, documents: &[Value]) -> String {
         },
         _ => panic!("no verb {verb} with {} documents", documents.len()),
     }
+}
+
+/// The old object as it is stored, and the new one as an update would store it.
+fn updated(kind: &KindInfo, old: &Value, new: &Value) -> (Value, Value) {
+    let (mut old, mut new) = (full(kind, old), full(kind, new));
+    (kind.prepare_create)(&mut old);
+    (kind.prepare_update)(&mut new, &old);
+    (old, new)
 }
 
 fn full(kind: &KindInfo, object: &Value) -> Value {

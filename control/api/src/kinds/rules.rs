@@ -36,6 +36,7 @@ pub(super) const BASE: KindInfo = KindInfo {
     name_rule: validate::dns_subdomain,
     validate: |_, _| {},
     validate_update: |_, _, _| {},
+    validate_status: |_, _| {},
     schema: &schema::OBJECT,
 };
 

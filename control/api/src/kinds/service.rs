@@ -1,15 +1,24 @@
-//! core/v1 Service.
+//! core/v1 Service: its row, its defaults and how it prints. Its rules are in the modules below.
+
+mod families;
+mod ports;
+mod status;
+mod update;
+mod validation;
 
 use k8s_openapi::api::core::v1::Service;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::rules::{self, AGE, BASE, NAME, col, one_of, status, wide};
-use super::{Causes, KindInfo};
+use super::KindInfo;
+use super::rules::{self, AGE, BASE, NAME, col, status as status_path, wide};
 use crate::decode::strict;
 use crate::meta::{self, list, or_set, text};
 use crate::patch::schema;
 use crate::time::Timestamp;
-use crate::validate::{self, duplicate, forbidden, invalid, required};
+use crate::validate;
+
+/// How long a client stays with its backend unless the Service says otherwise.
+const AFFINITY_TIMEOUT_S: u32 = 10_800;
 
 /// Service.
 pub static SERVICE: KindInfo = KindInfo {
@@ -19,7 +28,7 @@ pub static SERVICE: KindInfo = KindInfo {
     short_names: &["svc"],
     categories: &["all"],
     status_subresource: true,
-    subresources: &[status("Service")],
+    subresources: &[status_path("Service")],
     columns: &[
         NAME,
         col("Type"),
@@ -33,165 +42,135 @@ pub static SERVICE: KindInfo = KindInfo {
     fields: &["spec.clusterIP", "spec.type"],
     check: strict::check::<Service>,
     default,
+    prepare_create: update::create,
+    prepare_update: update::update,
     name_rule: validate::dns_1035_label,
-    validate,
-    validate_update,
+    validate: validation::validate,
+    validate_update: update::validate,
+    validate_status: status::validate,
     schema: &schema::SERVICE,
     ..BASE
 };
 
-fn default(object: &mut Value) {
-    let status = meta::map(object, "status");
-    or_set(status, "loadBalancer", json!({}));
-    let external = !list(&object["spec"], "externalIPs").is_empty();
-    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
-    or_set(spec, "type", "ClusterIP");
-    or_set(spec, "sessionAffinity", "None");
-    let kind = spec["type"].as_str().unwrap_or_default().to_owned();
-    if spec["sessionAffinity"] == "ClientIP" {
-        or_set(spec, "sessionAffinityConfig", json!({ "clientIP": { "timeoutSeconds": 10_800 } }));
+/// What the rules ask of a Service again and again.
+pub(super) struct Shape<'a> {
+    pub(super) spec: &'a Value,
+    pub(super) kind: &'a str,
+}
+
+impl<'a> Shape<'a> {
+    pub(super) fn of(object: &'a Value) -> Self {
+        Self { spec: &object["spec"], kind: text(&object["spec"], "type") }
     }
-    if kind != "ExternalName" {
+
+    pub(super) fn external_name(&self) -> bool {
+        self.kind == "ExternalName"
+    }
+
+    pub(super) fn load_balancer(&self) -> bool {
+        self.kind == "LoadBalancer"
+    }
+
+    /// Has a port on every node.
+    pub(super) fn on_nodes(&self) -> bool {
+        matches!(self.kind, "NodePort" | "LoadBalancer")
+    }
+
+    pub(super) fn has_cluster_ip(&self) -> bool {
+        matches!(self.kind, "ClusterIP" | "NodePort" | "LoadBalancer")
+    }
+
+    pub(super) fn headless(&self) -> bool {
+        matches!(list(self.spec, "clusterIPs"), [one] if one == "None")
+    }
+
+    pub(super) fn externally_accessible(&self) -> bool {
+        self.on_nodes() || (self.kind == "ClusterIP" && !list(self.spec, "externalIPs").is_empty())
+    }
+
+    /// Tells load balancers over HTTP whether a node has endpoints.
+    pub(super) fn health_checked(&self) -> bool {
+        self.load_balancer() && self.spec["externalTrafficPolicy"] == "Local"
+    }
+}
+
+fn default(object: &mut Value) {
+    default_status(object);
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    drop_zeroes(spec);
+    or_set(spec, "type", "ClusterIP");
+    default_affinity(spec);
+    let shape = Shape::of(object);
+    let (with_ip, balanced) = (shape.has_cluster_ip(), shape.load_balancer());
+    let external = shape.externally_accessible();
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    if with_ip {
         or_set(spec, "internalTrafficPolicy", "Cluster");
     }
-    if external || matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+    if external {
         or_set(spec, "externalTrafficPolicy", "Cluster");
     }
-    if kind == "LoadBalancer" {
+    if balanced {
         or_set(spec, "allocateLoadBalancerNodePorts", true);
     }
     for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        let number = port["port"].clone();
-        if let Some(port) = port.as_object_mut() {
-            or_set(port, "protocol", "TCP");
-            if port.get("targetPort").is_none_or(|t| t == 0 || t == "") {
-                port.insert("targetPort".to_owned(), number);
-            }
+        default_port(port);
+    }
+}
+
+fn default_port(port: &mut Value) {
+    let number = port["port"].clone();
+    let Some(port) = port.as_object_mut() else { return };
+    or_set(port, "protocol", "TCP");
+    if port.get("targetPort").is_none_or(|t| *t == 0 || *t == "" || t.is_null()) {
+        port.insert("targetPort".to_owned(), number);
+    }
+    if port.get("nodePort").is_some_and(|n| *n == 0) {
+        port.remove("nodePort");
+    }
+}
+
+/// An address without a mode is one that nodes answer for.
+fn default_status(object: &mut Value) {
+    let balanced = object["spec"]["type"] == "LoadBalancer";
+    let status = meta::map(object, "status");
+    or_set(status, "loadBalancer", json!({}));
+    if !balanced {
+        return;
+    }
+    for ingress in meta::items(&mut status["loadBalancer"], "ingress") {
+        let Some(ingress) = ingress.as_object_mut() else { continue };
+        if ingress.get("ip").and_then(Value::as_str).is_some_and(|ip| !ip.is_empty()) {
+            or_set(ingress, "ipMode", "VIP");
         }
     }
 }
 
-fn validate(object: &Value, causes: &mut Causes) {
-    let spec = &object["spec"];
-    let kind = text(spec, "type");
-    one_of(
-        &spec["type"],
-        "spec.type",
-        &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
-        causes,
-    );
-    one_of(&spec["sessionAffinity"], "spec.sessionAffinity", &["ClientIP", "None"], causes);
-    one_of(
-        &spec["internalTrafficPolicy"],
-        "spec.internalTrafficPolicy",
-        &["Cluster", "Local"],
-        causes,
-    );
-    one_of(
-        &spec["externalTrafficPolicy"],
-        "spec.externalTrafficPolicy",
-        &["Cluster", "Local"],
-        causes,
-    );
-    validate::labels(&spec["selector"], "spec.selector", causes);
-    let headless = text(spec, "clusterIP") == "None";
-    if headless && matches!(kind, "NodePort" | "LoadBalancer") {
-        let message = format!("may not be set to 'None' for {kind} services");
-        causes.push(invalid("spec.clusterIPs[0]", "None", &message));
+/// Zero and empty are how clients in Go say nothing.
+fn drop_zeroes(spec: &mut Map<String, Value>) {
+    for field in ["healthCheckNodePort", "externalTrafficPolicy", "clusterIP", "loadBalancerIP"] {
+        if spec.get(field).is_some_and(|v| *v == 0 || *v == "") {
+            spec.remove(field);
+        }
     }
-    if kind == "ExternalName" {
-        let name = text(spec, "externalName");
-        if name.is_empty() {
-            causes.push(required("spec.externalName", ""));
-        }
-        causes.extend(
-            validate::dns_subdomain(name.trim_end_matches('.'), false)
-                .iter()
-                .map(|p| invalid("spec.externalName", name, p)),
-        );
-        if !text(spec, "clusterIP").is_empty() {
-            causes.push(forbidden("spec.clusterIPs", "may not be set for ExternalName services"));
-        }
-    } else if list(spec, "ports").is_empty() && !headless {
-        causes.push(required("spec.ports", ""));
-    }
-    ports(spec, kind, causes);
-    let timeout = &spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"];
-    if let Some(n) = timeout.as_i64().filter(|n| !(1..=86_400).contains(n)) {
-        causes.push(invalid(
-            "spec.sessionAffinityConfig.clientIP.timeoutSeconds",
-            n,
-            "must be greater than 0 and less than 86400",
-        ));
-    }
-}
-
-fn ports(spec: &Value, kind: &str, causes: &mut Causes) {
-    let all = list(spec, "ports");
-    let (mut names, mut seen, mut node_ports) = (Vec::new(), Vec::new(), Vec::new());
-    for (i, port) in all.iter().enumerate() {
-        let at = format!("spec.ports[{i}]");
-        let name = text(port, "name");
-        if name.is_empty() {
-            if all.len() > 1 {
-                causes.push(required(&format!("{at}.name"), ""));
-            }
-        } else {
-            causes.extend(
-                validate::dns_label(name, false)
-                    .iter()
-                    .map(|p| invalid(&format!("{at}.name"), name, p)),
-            );
-            if names.contains(&name) {
-                causes.push(duplicate(&format!("{at}.name"), name));
-            }
-            names.push(name);
-        }
-        let number = port["port"].as_i64().unwrap_or(0);
-        causes.extend(
-            validate::port_number(number).map(|p| invalid(&format!("{at}.port"), number, p)),
-        );
-        one_of(&port["protocol"], &format!("{at}.protocol"), &["SCTP", "TCP", "UDP"], causes);
-        target_port(&port["targetPort"], &at, causes);
-        let protocol = text(port, "protocol");
-        if seen.contains(&(number, protocol)) {
-            causes.push(duplicate(&at, json!({ "port": number, "protocol": protocol })));
-        }
-        seen.push((number, protocol));
-        if let Some(node_port) = port["nodePort"].as_i64().filter(|n| *n != 0) {
-            if !matches!(kind, "NodePort" | "LoadBalancer") {
-                causes.push(forbidden(
-                    &format!("{at}.nodePort"),
-                    "may not be used when `type` is 'ClusterIP'",
-                ));
-            }
-            if node_ports.contains(&(node_port, protocol)) {
-                causes.push(duplicate(&format!("{at}.nodePort"), node_port));
-            }
-            node_ports.push((node_port, protocol));
+    for field in ["clusterIPs", "ipFamilies"] {
+        if spec.get(field).and_then(Value::as_array).is_some_and(Vec::is_empty) {
+            spec.remove(field);
         }
     }
 }
 
-fn target_port(target: &Value, at: &str, causes: &mut Causes) {
-    let field = format!("{at}.targetPort");
-    match target {
-        Value::Number(n) => {
-            let n = n.as_i64().unwrap_or(0);
-            causes.extend(validate::port_number(n).map(|p| invalid(&field, n, p)));
-        }
-        Value::String(s) => {
-            causes.extend(validate::port_name(s).iter().map(|p| invalid(&field, s.as_str(), p)));
-        }
-        _ => {}
+fn default_affinity(spec: &mut Map<String, Value>) {
+    or_set(spec, "sessionAffinity", "None");
+    if spec["sessionAffinity"] == "None" {
+        spec.remove("sessionAffinityConfig");
     }
-}
-
-fn validate_update(new: &Value, old: &Value, causes: &mut Causes) {
-    let (was, is) = (text(&old["spec"], "clusterIP"), text(&new["spec"], "clusterIP"));
-    let external = |o: &Value| o["spec"]["type"] == "ExternalName";
-    if !was.is_empty() && was != is && !external(new) && !external(old) {
-        causes.push(invalid("spec.clusterIPs[0]", json!([is]), "may not change once set"));
+    if spec["sessionAffinity"] == "ClientIP" {
+        let given = spec.get("sessionAffinityConfig").map(|c| &c["clientIP"]["timeoutSeconds"]);
+        if given.is_none_or(Value::is_null) {
+            let config = json!({ "clientIP": { "timeoutSeconds": AFFINITY_TIMEOUT_S } });
+            spec.insert("sessionAffinityConfig".to_owned(), config);
+        }
     }
 }
 
