@@ -5,8 +5,8 @@
 //!
 //! ```
 //! use beeline_alloc::IpRange;
-//! let mut range = IpRange::new("10.43.0.0/16".parse().unwrap());
-//! range.reserve("10.43.0.1".parse().unwrap());
+//! let mut range = IpRange::new("10.43.0.0/16".parse::<ipnet::IpNet>().unwrap());
+//! range.set_aside("10.43.0.1".parse().unwrap());
 //! assert_eq!(range.allocate_next().unwrap().to_string(), "10.43.0.2");
 //! ```
 

@@ -5,14 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
-/// The cluster's pod network, cut into pieces of one size.
+const NODE_PREFIX_V4: u8 = 24;
+const NODE_PREFIX_V6: u8 = 64;
+
+/// The cluster's pod network of one family, cut into pieces of one size.
 #[derive(Debug, Clone)]
 pub struct PodCidrs {
-    cluster: Ipv4Net,
+    cluster: IpNet,
     node_prefix: u8,
-    used: BTreeMap<Ipv4Net, String>,
+    used: BTreeMap<IpNet, String>,
 }
 
 /// Why a node has no pod network.
@@ -22,7 +25,7 @@ pub enum PodCidrError {
     #[error("pod networks of /{node_prefix} do not fit into {cluster}")]
     Misfit {
         /// The whole.
-        cluster: Ipv4Net,
+        cluster: IpNet,
         /// The piece.
         node_prefix: u8,
     },
@@ -30,7 +33,7 @@ pub enum PodCidrError {
     #[error("no free /{node_prefix} left in {cluster} for node {node}")]
     Full {
         /// The whole.
-        cluster: Ipv4Net,
+        cluster: IpNet,
         /// The piece.
         node_prefix: u8,
         /// Who asked.
@@ -40,7 +43,7 @@ pub enum PodCidrError {
     #[error("pod network {cidr} of node {node} is taken by node {holder}")]
     Taken {
         /// Which.
-        cidr: Ipv4Net,
+        cidr: IpNet,
         /// Who asked.
         node: String,
         /// Who has it.
@@ -50,32 +53,35 @@ pub enum PodCidrError {
     #[error("pod network {cidr} of node {node} is no /{node_prefix} of {cluster}")]
     Foreign {
         /// Which.
-        cidr: Ipv4Net,
+        cidr: IpNet,
         /// Who asked.
         node: String,
         /// The piece.
         node_prefix: u8,
         /// The whole.
-        cluster: Ipv4Net,
+        cluster: IpNet,
     },
 }
 
 impl PodCidrs {
-    /// Pieces of `/24`.
-    pub fn new(cluster: Ipv4Net) -> Result<Self, PodCidrError> {
-        Self::with_prefix(cluster, 24)
+    /// Pieces of `/24`, or `/64` of an IPv6 network.
+    pub fn new(cluster: impl Into<IpNet>) -> Result<Self, PodCidrError> {
+        let cluster = cluster.into();
+        let node_prefix =
+            if matches!(cluster, IpNet::V4(_)) { NODE_PREFIX_V4 } else { NODE_PREFIX_V6 };
+        Self::with_prefix(cluster, node_prefix)
     }
 
     /// Pieces of `/node_prefix`.
-    pub fn with_prefix(cluster: Ipv4Net, node_prefix: u8) -> Result<Self, PodCidrError> {
-        if node_prefix < cluster.prefix_len() || node_prefix > 30 {
+    pub fn with_prefix(cluster: IpNet, node_prefix: u8) -> Result<Self, PodCidrError> {
+        if node_prefix < cluster.prefix_len() || node_prefix > cluster.max_prefix_len() - 2 {
             return Err(PodCidrError::Misfit { cluster, node_prefix });
         }
         Ok(Self { cluster: cluster.trunc(), node_prefix, used: BTreeMap::new() })
     }
 
     /// The piece of `node`: what it has, or the lowest free one.
-    pub fn allocate(&mut self, node: &str) -> Result<Ipv4Net, PodCidrError> {
+    pub fn allocate(&mut self, node: &str) -> Result<IpNet, PodCidrError> {
         if let Some(cidr) = self.of(node) {
             return Ok(cidr);
         }
@@ -91,7 +97,7 @@ impl PodCidrs {
     }
 
     /// Notes what a node has already.
-    pub fn mark_used(&mut self, node: &str, cidr: Ipv4Net) -> Result<(), PodCidrError> {
+    pub fn mark_used(&mut self, node: &str, cidr: IpNet) -> Result<(), PodCidrError> {
         let node = node.to_owned();
         if cidr.prefix_len() != self.node_prefix
             || !self.cluster.contains(&cidr)
@@ -113,7 +119,7 @@ impl PodCidrs {
     }
 
     /// Takes a node's piece back. What it was.
-    pub fn release(&mut self, node: &str) -> Option<Ipv4Net> {
+    pub fn release(&mut self, node: &str) -> Option<IpNet> {
         let cidr = self.of(node)?;
         self.used.remove(&cidr);
         Some(cidr)
@@ -121,13 +127,13 @@ impl PodCidrs {
 
     /// The piece of `node`, if it has one.
     #[must_use]
-    pub fn of(&self, node: &str) -> Option<Ipv4Net> {
+    pub fn of(&self, node: &str) -> Option<IpNet> {
         self.used.iter().find(|(_, holder)| *holder == node).map(|(cidr, _)| *cidr)
     }
 
     /// The whole.
     #[must_use]
-    pub fn cluster(&self) -> Ipv4Net {
+    pub fn cluster(&self) -> IpNet {
         self.cluster
     }
 }
@@ -138,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    fn net(text: &str) -> Ipv4Net {
+    fn net(text: &str) -> IpNet {
         text.parse().unwrap()
     }
 
@@ -150,6 +156,17 @@ mod tests {
         assert_eq!(cidrs.allocate("a").unwrap(), net("10.42.0.0/24"));
         assert_eq!(cidrs.release("a"), Some(net("10.42.0.0/24")));
         assert_eq!(cidrs.allocate("c").unwrap(), net("10.42.0.0/24"));
+    }
+
+    #[test]
+    fn six_is_cut_into_pieces_of_64() {
+        let mut cidrs = PodCidrs::new(net("fd42::/48")).unwrap();
+        assert_eq!(cidrs.allocate("a").unwrap(), net("fd42::/64"));
+        assert_eq!(cidrs.allocate("b").unwrap(), net("fd42:0:0:1::/64"));
+        assert!(matches!(
+            cidrs.mark_used("b", net("10.42.0.0/24")),
+            Err(PodCidrError::Foreign { .. })
+        ));
     }
 
     #[test]
@@ -177,7 +194,7 @@ mod tests {
     proptest! {
         #[test]
         fn pieces_never_overlap(prefix in 16_u8..=20, nodes in 1_usize..40) {
-            let cluster = Ipv4Net::new([10, 42, 0, 0].into(), prefix).unwrap();
+            let cluster = IpNet::new([10, 42, 0, 0].into(), prefix).unwrap();
             let mut cidrs = PodCidrs::new(cluster).unwrap();
             let given: Vec<_> = (0..nodes).filter_map(|n| cidrs.allocate(&format!("n{n}")).ok()).collect();
             prop_assert_eq!(given.len(), nodes.min(1 << (24 - prefix)));

@@ -33,8 +33,10 @@ use crate::write::Write;
 /// What the controllers are told.
 #[derive(Clone)]
 pub struct Config {
-    /// The pod network, of which each node gets a piece.
-    pub network: PodCidrs,
+    /// The pod networks, one of each family, of which each node gets pieces.
+    pub networks: Vec<PodCidrs>,
+    /// Services of type LoadBalancer get the addresses of nodes.
+    pub load_balancer: bool,
     /// The certificate that API clients in Pods trust.
     pub ca_pem: Option<String>,
     /// Since when Leases count; the time of start.
@@ -121,15 +123,16 @@ impl Controllers {
 
 impl Config {
     /// The machine's clock, and everything heard from now on.
-    pub fn new(network: PodCidrs, ca_pem: Option<String>) -> Self {
+    pub fn new(networks: Vec<PodCidrs>, ca_pem: Option<String>) -> Self {
         let clock = beeline_kit::SystemClock;
-        Self { network, ca_pem, started: from_system(clock.now()), clock: Arc::new(clock) }
+        let started = from_system(clock.now());
+        Self { networks, load_balancer: true, ca_pem, started, clock: Arc::new(clock) }
     }
 }
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Config").field("network", &self.network).finish_non_exhaustive()
+        f.debug_struct("Config").field("networks", &self.networks).finish_non_exhaustive()
     }
 }
 

@@ -43,13 +43,13 @@ pub struct State {
     pub pods: Vec<Arc<Pod>>,
     /// Since when this controller listens: silence before does not count.
     pub started: Timestamp,
-    /// The pod network, empty.
-    pub network: PodCidrs,
+    /// The pod networks, one of each family, empty.
+    pub networks: Vec<PodCidrs>,
 }
 
 /// What has to be written now.
 pub fn plan(state: &State, now: Timestamp) -> Vec<Write> {
-    let mut writes = network::plan(&state.nodes, &state.network, now);
+    let mut writes = network::plan(&state.nodes, &state.networks, now);
     let renewed: HashMap<&str, Timestamp> = state
         .leases
         .iter()

@@ -59,7 +59,7 @@ pub(crate) fn nodes(client: &Client, config: &crate::Config) -> node::State {
         nodes: client.cached(),
         leases: client.cached_in(Some("kube-node-lease")),
         started: config.started,
-        network: config.network.clone(),
+        networks: config.networks.clone(),
     }
 }
 

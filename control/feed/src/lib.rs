@@ -20,7 +20,6 @@ mod tests;
 mod upward;
 mod world;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +28,7 @@ use beeline_kit::{Clock, Tasks};
 use beeline_proto::feed::feed_server::FeedServer;
 use beeline_proto::feed::{Flows, Logs, open_stream};
 use beeline_registry::Client;
+use ipnet::IpNet;
 
 pub use connections::NodeEpochs;
 pub use service::FeedService;
@@ -41,10 +41,10 @@ use streams::Streams;
 /// What the feed is told.
 #[derive(Clone)]
 pub struct Config {
-    /// All Pods' addresses, as text.
-    pub cluster_pod_cidr: String,
-    /// All Services' addresses, as text.
-    pub service_cidr: String,
+    /// All Pods' addresses: one range of each family.
+    pub cluster_pod_cidrs: Vec<IpNet>,
+    /// All Services' addresses: one range of each family.
+    pub service_cidrs: Vec<IpNet>,
     /// Signs nodes' certificates.
     pub authority: Arc<Authority>,
     /// What a node shows to get one.
@@ -142,9 +142,4 @@ impl std::fmt::Debug for Feed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Feed").field("epochs", &self.epochs()).finish_non_exhaustive()
     }
-}
-
-/// The IPv4 address in a text, if it is one.
-fn is_ipv4(text: &str) -> bool {
-    matches!(text.parse(), Ok(IpAddr::V4(_)))
 }

@@ -14,6 +14,7 @@ use beeline_proto::feed::{
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,6 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::Inner;
 use crate::connections::{Outgoing, QUEUE_MAX};
+use crate::convert;
 use crate::streams::{Answer, StreamError};
 use crate::upward::{Said, Upward, UpwardError};
 
@@ -215,14 +217,15 @@ impl Inner {
         let allocated = async {
             loop {
                 let node = self.client.cached_one::<Node>(None, &hello.node_name);
-                let cidr = node.and_then(|node| node.spec.as_ref()?.pod_cidr.clone());
-                match cidr {
-                    Some(cidr) => return cidr,
-                    None => changed.notified().await,
+                let ranges = node.map(|node| convert::node(&node).pod_cidrs).unwrap_or_default();
+                // A range of each family that the cluster has.
+                if ranges.len() >= self.config.cluster_pod_cidrs.len() {
+                    return ranges;
                 }
+                changed.notified().await;
             }
         };
-        let pod_cidr = tokio::time::timeout(NETWORK_WAIT, allocated).await.map_err(|_| {
+        let pod_cidrs = tokio::time::timeout(NETWORK_WAIT, allocated).await.map_err(|_| {
             Status::unavailable(format!(
                 "node \"{}\" got no pod network within {} s: see its Events",
                 hello.node_name,
@@ -230,12 +233,23 @@ impl Inner {
             ))
         })?;
         let welcome = Welcome {
-            pod_cidr,
-            cluster_pod_cidr: self.config.cluster_pod_cidr.clone(),
-            service_cidr: self.config.service_cidr.clone(),
+            pod_cidr: pod_cidrs.first().cloned().unwrap_or_default(),
+            cluster_pod_cidr: first(&self.config.cluster_pod_cidrs),
+            service_cidr: first(&self.config.service_cidrs),
+            pod_cidrs,
+            cluster_pod_cidrs: texts(&self.config.cluster_pod_cidrs),
+            service_cidrs: texts(&self.config.service_cidrs),
         };
         Ok((welcome, upward.said))
     }
+}
+
+fn texts(ranges: &[IpNet]) -> Vec<String> {
+    ranges.iter().map(ToString::to_string).collect()
+}
+
+fn first(ranges: &[IpNet]) -> String {
+    texts(ranges).into_iter().next().unwrap_or_default()
 }
 
 fn status(error: &UpwardError) -> Status {

@@ -118,3 +118,95 @@ async fn a_node_that_sends_something_else_than_objects_is_told_so() {
     let _ = upward.hello(&hello).await;
     let _ = upward.hello(&hello).await;
 }
+
+#[tokio::test]
+async fn services_are_told_whole() {
+    let (maker, mut world) = (Maker::new().await, World::default());
+    let service = json!({
+        "metadata": { "name": "web" },
+        "spec": {
+            "type": "LoadBalancer", "externalIPs": ["192.0.2.9", "2001:db8::9"], "externalTrafficPolicy": "Local",
+            "loadBalancerSourceRanges": [" 192.0.2.0/24 ", "2001:db8::/64"], "healthCheckNodePort": 30_100,
+            "sessionAffinity": "ClientIP", "ports": [{ "port": 80, "nodePort": 30_080, "protocol": "SCTP" }],
+        },
+    });
+    let mut value = maker.object(&kinds::SERVICE, service).await.value.clone();
+    value["status"] = json!({ "loadBalancer": { "ingress": [
+        { "ip": "192.0.2.1", "ipMode": "VIP" }, { "ip": "192.0.2.2", "ipMode": "Proxy" },
+        { "ip": "2001:db8::1", "ipMode": "VIP" }, { "hostname": "a.example" },
+    ] } });
+    value["spec"]["clusterIPs"] = json!(["10.43.0.5", "fd43::5"]);
+    let told = crate::convert::service(&serde_json::from_value(value.clone()).unwrap());
+    assert_eq!(told.cluster_ips, ["10.43.0.5", "fd43::5"]);
+    assert_eq!(told.external_ips, ["192.0.2.9", "2001:db8::9"]);
+    assert_eq!(told.load_balancer_ips, ["192.0.2.1", "2001:db8::1"]);
+    assert_eq!(told.source_ranges, ["192.0.2.0/24", "2001:db8::/64"]);
+    assert_eq!((told.health_check_port, told.affinity_timeout_s), (30_100, 10_800));
+    assert_eq!((told.ports[0].node_port, told.ports[0].protocol.as_str()), (30_080, "SCTP"));
+    // What belongs to a load balancer goes with the type, whatever the status still says.
+    value["spec"]["type"] = json!("NodePort");
+    let told = crate::convert::service(&serde_json::from_value(value).unwrap());
+    assert!(told.load_balancer_ips.is_empty() && told.source_ranges.is_empty());
+    assert_eq!(told.health_check_port, 0);
+    let made = maker.object(
+        &kinds::SERVICE,
+        json!({ "metadata": { "name": "x" }, "spec": { "ports": [{ "port": 1 }] } }),
+    );
+    let made = made.await;
+    assert_eq!(text(&world.put(&kinds::SERVICE, &made)), ["all: service x"]);
+    assert!(world.put(&kinds::SERVICE, &made).is_empty(), "nothing changed");
+}
+
+#[tokio::test]
+async fn slices_of_both_families_carry_hints() {
+    let (maker, mut world) = (Maker::new().await, World::default());
+    for (family, address) in [("IPv4", "192.0.2.7"), ("IPv6", "2001:db8::7"), ("FQDN", "a.example")]
+    {
+        let slice = json!({
+            "metadata": { "name": family.to_lowercase(), "labels": { "kubernetes.io/service-name": "web" } },
+            "addressType": family, "ports": [{ "name": "http", "port": 80 }],
+            "endpoints": [{ "addresses": [address], "nodeName": "n1",
+                "hints": { "forZones": [{ "name": "a" }], "forNodes": [{ "name": "n1" }] } }],
+        });
+        let slice = maker.object(&kinds::ENDPOINT_SLICE, slice).await;
+        let changes = world.put(&kinds::ENDPOINT_SLICE, &slice);
+        let Some((Audience::All, Kind::Slice(told))) = changes.first() else {
+            assert_eq!(family, "FQDN", "names are nothing for the dataplane");
+            continue;
+        };
+        let [endpoint] = told.endpoints.as_slice() else { panic!("{told:?}") };
+        assert_eq!((endpoint.address.as_str(), endpoint.ready), (address, true));
+        let hints = endpoint.hints.clone().unwrap();
+        assert_eq!((hints.zones, hints.nodes), (vec!["a".to_owned()], vec!["n1".to_owned()]));
+    }
+}
+
+#[test]
+fn nodes_and_pods_have_several_addresses() {
+    let node = json!({
+        "metadata": { "name": "n1", "labels": { "topology.kubernetes.io/zone": "a" } },
+        "spec": { "podCIDR": "10.42.0.0/24", "podCIDRs": ["10.42.0.0/24", "fd42::/64"] },
+        "status": { "addresses": [
+            { "type": "InternalIP", "address": "2001:db8::1" }, { "type": "InternalIP", "address": "192.0.2.1" },
+            { "type": "Hostname", "address": "n1" },
+        ] },
+    });
+    let told = crate::convert::node(&serde_json::from_value(node).unwrap());
+    assert_eq!(told.internal_ips, ["2001:db8::1", "192.0.2.1"]);
+    assert_eq!((told.internal_ip.as_str(), told.zone.as_str()), ("192.0.2.1", "a"));
+    assert_eq!(told.pod_cidrs, ["10.42.0.0/24", "fd42::/64"]);
+    let pod = |status: Value| {
+        json!({ "metadata": { "name": "p", "namespace": "default", "uid": "u" },
+            "spec": { "nodeName": "n1", "containers": [] }, "status": status })
+    };
+    let told = |status: Value| {
+        crate::convert::endpoint(&serde_json::from_value(pod(status)).unwrap(), 300)
+    };
+    let both = told(
+        json!({ "podIP": "10.42.0.5", "podIPs": [{ "ip": "10.42.0.5" }, { "ip": "fd42::5" }] }),
+    );
+    let both = both.unwrap();
+    assert_eq!((both.address.as_str(), both.addresses.len()), ("10.42.0.5", 2));
+    assert_eq!(told(json!({ "podIP": "10.42.0.5" })).unwrap().addresses, ["10.42.0.5"]);
+    assert!(told(json!({ "phase": "Failed", "podIP": "10.42.0.5" })).is_none());
+}

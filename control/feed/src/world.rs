@@ -265,7 +265,8 @@ impl World {
     /// See that the Pod's address, if it has one, is known with its identity. The labels that it stands for.
     fn identify(&mut self, key: &Key, pod: &Pod, changes: &mut Vec<Addressed>) -> Option<String> {
         let known = self.pods.get(key).and_then(|bound| bound.identity_of.clone());
-        let wanted = convert::own_address(pod).map(|_| identity_labels(&key.0, pod));
+        let wanted =
+            (!convert::own_addresses(pod).is_empty()).then(|| identity_labels(&key.0, pod));
         let number = match (&known, &wanted) {
             (_, None) => None,
             (Some(known), Some(wanted)) if known == wanted => self.identities.number_of(wanted),

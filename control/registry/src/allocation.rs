@@ -1,18 +1,21 @@
 //! Addresses and node ports of Services: given out with the write that needs them, taken back when it fails.
 //!
 //! In: Services about to be written, and every change the cache sees. Out: Services with addresses, or a refusal.
-//! What is allocated follows from the stored Services alone; a restart rebuilds it.
+//! What is allocated follows from the stored Services alone; a restart rebuilds it, so that nothing can leak.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+mod families;
+mod ports;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use beeline_alloc::{IpError, IpRange};
 use beeline_api::kinds::{Causes, SERVICE};
 use beeline_api::meta::{self, list, text};
-use beeline_api::validate::{forbidden, invalid};
+use beeline_api::validate::invalid;
 use beeline_api::{ApiError, KindInfo};
-use rand::Rng;
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::bucket::Step;
@@ -22,20 +25,22 @@ use crate::options::Options;
 /// What is in use.
 pub(crate) struct Allocations {
     state: Mutex<State>,
-    reserved: Vec<Ipv4Addr>,
+    /// Families of the Service ranges, that of Services which do not say first.
+    families: Vec<&'static str>,
     node_ports: (u16, u16),
 }
 
 struct State {
-    ips: IpRange,
-    ports: BTreeMap<(u16, String), ()>,
+    ranges: Vec<IpRange>,
+    /// Node ports and health check ports: one pool for all protocols.
+    ports: BTreeSet<u16>,
 }
 
 /// What a write took; goes back unless kept.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Held {
-    ips: Vec<Ipv4Addr>,
-    ports: Vec<(u16, String)>,
+    ips: BTreeSet<IpAddr>,
+    ports: BTreeSet<u16>,
 }
 
 impl Allocations {
@@ -44,20 +49,21 @@ impl Allocations {
         options: &Options,
         services: impl Iterator<Item = &'a Arc<Object>>,
     ) -> Self {
-        let mut ips = IpRange::new(options.service_cidr);
-        let mut ports = BTreeMap::new();
-        for service in services {
-            let used = uses(&service.value);
-            for ip in used.ips {
-                ips.mark_used(ip);
+        let mut ranges: Vec<IpRange> =
+            options.service_cidrs.iter().map(|cidr| IpRange::new(*cidr)).collect();
+        for range in &mut ranges {
+            // The first one is for Service `kubernetes`.
+            let first = range.nth(1);
+            for ip in options.reserved_ips.iter().copied().chain(first) {
+                range.set_aside(ip);
             }
-            ports.extend(used.ports.into_iter().map(|p| (p, ())));
         }
-        let v4 = |ip: &IpAddr| if let IpAddr::V4(ip) = ip { Some(*ip) } else { None };
-        // The first one is for Service `kubernetes`.
-        let first = options.service_cidr.hosts().next();
-        let reserved = options.reserved_ips.iter().filter_map(v4).chain(first).collect();
-        Self { state: Mutex::new(State { ips, ports }), reserved, node_ports: options.node_ports }
+        let mut state = State { ranges, ports: BTreeSet::new() };
+        for service in services {
+            state.hold(&uses(&service.value));
+        }
+        let families = options.service_cidrs.iter().map(family_of_range).collect();
+        Self { state: Mutex::new(state), families, node_ports: options.node_ports }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -70,26 +76,39 @@ impl Allocations {
         service: &mut Value,
         old: Option<&Value>,
     ) -> Result<Held, ApiError> {
-        if let Some(old) = old {
-            inherit(service, old);
-        }
+        let name = meta::name(service).to_owned();
         let before = old.map(uses).unwrap_or_default();
         let mut held = Held::default();
         let mut causes = Causes::new();
-        self.address(service, &before, &mut held, &mut causes);
-        self.ports(service, &before, &mut held, &mut causes);
+        families::decide(service, old, &self.families, &mut causes);
+        if causes.is_empty() {
+            self.addresses(service, &before, &mut held, &mut causes);
+        }
+        if causes.is_empty() {
+            let mut state = self.state();
+            let mut pool = ports::Pool {
+                taken: &mut state.ports,
+                range: self.node_ports,
+                before: &before.ports,
+                held: &mut held.ports,
+            };
+            pool.node_ports(service, &mut causes);
+            pool.health_check(service, &mut causes);
+        }
         if causes.is_empty() {
             return Ok(held);
         }
         self.release(&held);
-        Err(ApiError::invalid(&SERVICE, meta::name(service), causes))
+        Err(ApiError::invalid(&SERVICE, &name, causes))
     }
 
     /// Gives back what a failed or dry-run write had taken.
     pub(crate) fn release(&self, held: &Held) {
         let mut state = self.state();
-        for ip in &held.ips {
-            state.ips.release(*ip);
+        for range in &mut state.ranges {
+            for ip in &held.ips {
+                range.release(*ip);
+            }
         }
         for port in &held.ports {
             state.ports.remove(port);
@@ -101,205 +120,118 @@ impl Allocations {
         if !std::ptr::eq(kind, &raw const SERVICE) {
             return;
         }
-        let before = step.previous.as_ref().map(|o| uses(&o.value)).unwrap_or_default();
-        let after = step.new.as_ref().map(|o| uses(&o.value)).unwrap_or_default();
-        let gone = Held {
-            ips: before.ips.into_iter().filter(|ip| !after.ips.contains(ip)).collect(),
-            ports: before.ports.into_iter().filter(|p| !after.ports.contains(p)).collect(),
+        let of = |object: &Option<Arc<Object>>| {
+            object.as_ref().map(|o| uses(&o.value)).unwrap_or_default()
         };
-        self.release(&gone);
-        let mut state = self.state();
-        for ip in after.ips {
-            state.ips.mark_used(ip);
-        }
-        state.ports.extend(after.ports.into_iter().map(|p| (p, ())));
-    }
-
-    fn address(&self, service: &mut Value, before: &Held, held: &mut Held, causes: &mut Causes) {
-        let spec = &mut service["spec"];
-        if spec["type"] == "ExternalName" {
+        let (before, after) = (of(&step.previous), of(&step.new));
+        if before == after {
             return;
         }
-        let wish = match text(spec, "clusterIP") {
-            "" => list(spec, "clusterIPs")
-                .first()
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned(),
-            given => given.to_owned(),
-        };
-        let chosen = if wish == "None" {
-            wish
-        } else {
-            match self.take_ip(&wish, before) {
-                Ok((ip, taken)) => {
-                    held.ips.extend(taken.then_some(ip));
-                    ip.to_string()
-                }
+        self.release(&Held {
+            ips: before.ips.difference(&after.ips).copied().collect(),
+            ports: before.ports.difference(&after.ports).copied().collect(),
+        });
+        self.state().hold(&after);
+    }
+
+    /// How many addresses and ports are held.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let state = self.state();
+        (state.ranges.iter().map(IpRange::taken).sum(), state.ports.len())
+    }
+
+    /// One address of each of the Service's families.
+    fn addresses(&self, service: &mut Value, before: &Held, held: &mut Held, causes: &mut Causes) {
+        let spec = &mut service["spec"];
+        if spec["type"] == "ExternalName" || spec["clusterIPs"][0] == "None" {
+            return;
+        }
+        let wishes: Vec<String> = list(spec, "clusterIPs")
+            .iter()
+            .filter_map(|ip| ip.as_str().map(str::to_owned))
+            .collect();
+        let mut ips = Vec::new();
+        for (i, family) in list(spec, "ipFamilies").iter().enumerate() {
+            let wish = wishes.get(i).map(String::as_str).unwrap_or_default();
+            match self.take(wish, family.as_str().unwrap_or_default(), before, held) {
+                Ok(ip) => ips.push(ip.to_string()),
                 Err(why) => {
-                    causes.push(invalid("spec.clusterIPs", json!([wish]), &why));
+                    causes.push(invalid("spec.clusterIPs", json!(wishes), &why));
                     return;
                 }
             }
-        };
-        spec["clusterIP"] = Value::from(chosen.clone());
-        spec["clusterIPs"] = json!([chosen]);
-        let Some(spec) = spec.as_object_mut() else { return };
-        meta::or_set(spec, "ipFamilies", json!(["IPv4"]));
-        meta::or_set(spec, "ipFamilyPolicy", "SingleStack");
+        }
+        spec["clusterIP"] = json!(ips.first());
+        spec["clusterIPs"] = json!(ips);
     }
 
-    fn take_ip(&self, wish: &str, before: &Held) -> Result<(Ipv4Addr, bool), String> {
+    fn take(
+        &self,
+        wish: &str,
+        family: &str,
+        before: &Held,
+        held: &mut Held,
+    ) -> Result<IpAddr, String> {
         let mut state = self.state();
+        let of_family = |range: &&mut IpRange| family_of_range(&range.network()) == family;
+        let range = state.ranges.iter_mut().find(of_family);
+        let range = range.ok_or_else(|| format!("{family} is not configured on this cluster"))?;
         if wish.is_empty() {
-            loop {
-                let ip = state
-                    .ips
-                    .allocate_next()
-                    .map_err(|e| format!("failed to allocate a serviceIP: {e}"))?;
-                if !self.reserved.contains(&ip) {
-                    return Ok((ip, true));
-                }
-                // Set aside for a Service that asks for it: skip it without holding it.
-                state.ips.release(ip);
-                let set_aside = self.reserved.iter().filter(|ip| !state.ips.is_taken(**ip)).count();
-                if state.ips.free() <= set_aside {
-                    return Err("failed to allocate a serviceIP: range is full".to_owned());
-                }
-            }
+            let next = range.allocate_next();
+            let ip =
+                next.map_err(|_| "failed to allocate a serviceIP: range is full".to_owned())?;
+            held.ips.insert(ip);
+            return Ok(ip);
         }
-        let ip: Ipv4Addr = wish.parse().map_err(|_| {
+        let ip: IpAddr = wish.parse().map_err(|_| {
             "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()
         })?;
         if before.ips.contains(&ip) {
-            return Ok((ip, false));
+            return Ok(ip);
         }
-        match state.ips.allocate(ip) {
-            Ok(()) => Ok((ip, true)),
+        match range.allocate(ip) {
+            Ok(()) => {
+                held.ips.insert(ip);
+                Ok(ip)
+            }
             Err(IpError::Taken { .. }) => {
                 Err(format!("failed to allocate IP {ip}: provided IP is already allocated"))
             }
-            Err(e) => Err(format!(
-                "failed to allocate IP {ip}: the provided IP is not in the valid range. The range of valid IPs is {}: {e}",
-                state.ips.network()
+            Err(_) => Err(format!(
+                "failed to allocate IP {ip}: the provided network does not match the current range: the range of valid IPs is {}",
+                range.network()
             )),
         }
     }
+}
 
-    fn ports(&self, service: &mut Value, before: &Held, held: &mut Held, causes: &mut Causes) {
-        let spec = &mut service["spec"];
-        let wants = match text(spec, "type") {
-            "NodePort" => true,
-            "LoadBalancer" => spec["allocateLoadBalancerNodePorts"] != false,
-            _ => return,
-        };
-        for (i, port) in meta::items(spec, "ports").enumerate() {
-            let protocol = text(port, "protocol").to_owned();
-            let wish = port["nodePort"].as_i64().filter(|n| *n != 0);
-            let field = format!("spec.ports[{i}].nodePort");
-            match wish {
-                Some(n) => match u16::try_from(n).ok().filter(|n| self.in_range(*n)) {
-                    None => {
-                        let (low, high) = self.node_ports;
-                        let message = format!(
-                            "provided port is not in the valid range. The range of valid ports is {low}-{high}"
-                        );
-                        causes.push(invalid(&field, n, &message));
-                    }
-                    Some(n) => self.take_port(n, protocol, before, held, &field, causes),
-                },
-                None if wants => match self.free_port(&protocol) {
-                    Some(n) => {
-                        held.ports.push((n, protocol));
-                        port["nodePort"] = Value::from(n);
-                    }
-                    None => causes
-                        .push(forbidden(&field, "failed to allocate a nodePort: range is full")),
-                },
-                None => {}
+impl State {
+    fn hold(&mut self, what: &Held) {
+        for range in &mut self.ranges {
+            for ip in &what.ips {
+                range.mark_used(*ip);
             }
         }
+        self.ports.extend(&what.ports);
     }
+}
 
-    fn in_range(&self, port: u16) -> bool {
-        (self.node_ports.0..=self.node_ports.1).contains(&port)
-    }
-
-    fn take_port(
-        &self,
-        n: u16,
-        protocol: String,
-        before: &Held,
-        held: &mut Held,
-        field: &str,
-        causes: &mut Causes,
-    ) {
-        let port = (n, protocol);
-        if before.ports.contains(&port) {
-            return;
-        }
-        if self.state().ports.insert(port.clone(), ()).is_some() {
-            causes.push(invalid(field, n, "provided port is already allocated"));
-        } else {
-            held.ports.push(port);
-        }
-    }
-
-    /// A free port, from a random start so that ports are not reused at once.
-    fn free_port(&self, protocol: &str) -> Option<u16> {
-        let (low, high) = self.node_ports;
-        let start = rand::rng().random_range(low..=high);
-        let mut state = self.state();
-        let found = (start..=high)
-            .chain(low..start)
-            .find(|n| !state.ports.contains_key(&(*n, protocol.to_owned())))?;
-        state.ports.insert((found, protocol.to_owned()), ());
-        Some(found)
-    }
+fn family_of_range(range: &IpNet) -> &'static str {
+    families::name(range.network())
 }
 
 /// What a stored Service holds.
 fn uses(service: &Value) -> Held {
     let spec = &service["spec"];
-    Held {
-        ips: text(spec, "clusterIP").parse().into_iter().collect(),
-        ports: list(spec, "ports")
-            .iter()
-            .filter_map(|p| {
-                let port = p["nodePort"]
-                    .as_u64()
-                    .and_then(|n| u16::try_from(n).ok())
-                    .filter(|n| *n != 0)?;
-                Some((port, text(p, "protocol").to_owned()))
-            })
-            .collect(),
+    let one = [&spec["clusterIP"]];
+    let ips =
+        one.into_iter().chain(list(spec, "clusterIPs")).filter_map(|ip| ip.as_str()?.parse().ok());
+    let ports = list(spec, "ports").iter().map(|port| &port["nodePort"]);
+    let numbers = ports.chain([&spec["healthCheckNodePort"]]);
+    let numbers = numbers.filter_map(|n| u16::try_from(n.as_u64()?).ok()).filter(|n| *n != 0);
+    if text(spec, "type") == "ExternalName" {
+        return Held::default();
     }
-}
-
-/// An update that leaves out what was allocated keeps it.
-fn inherit(new: &mut Value, old: &Value) {
-    let (was, is) = (text(&old["spec"], "type").to_owned(), text(&new["spec"], "type").to_owned());
-    if is == "ExternalName" || was == "ExternalName" {
-        return;
-    }
-    let spec = &mut new["spec"];
-    if text(spec, "clusterIP").is_empty() && list(spec, "clusterIPs").is_empty() {
-        spec["clusterIP"] = old["spec"]["clusterIP"].clone();
-    }
-    for field in ["ipFamilies", "ipFamilyPolicy"] {
-        if spec[field].is_null() && !old["spec"][field].is_null() {
-            spec[field] = old["spec"][field].clone();
-        }
-    }
-    if is == "ClusterIP" {
-        return;
-    }
-    for port in meta::items(spec, "ports").filter(|p| p["nodePort"].as_i64().unwrap_or(0) == 0) {
-        let same = list(&old["spec"], "ports")
-            .iter()
-            .find(|o| o["port"] == port["port"] && o["protocol"] == port["protocol"]);
-        if let Some(kept) = same.and_then(|o| o["nodePort"].as_i64()).filter(|n| *n != 0) {
-            port["nodePort"] = Value::from(kept);
-        }
-    }
+    Held { ips: ips.collect(), ports: numbers.collect() }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use beeline_alloc::IpRange;
 use beeline_api::kinds::{ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, SERVICE, SERVICE_ACCOUNT};
 use beeline_api::{ApiError, KindInfo};
 use serde_json::{Value, json};
@@ -34,7 +35,8 @@ enum Put {
 
 async fn kubernetes_service(registry: &Registry, ip: IpAddr, port: u16) -> Result<(), OpenError> {
     let labels = json!({ "component": "apiserver", "provider": "kubernetes" });
-    let first = registry.inner.options.service_cidr.hosts().next().map(|ip| ip.to_string());
+    let range = registry.inner.options.service_cidrs.first().map(|cidr| IpRange::new(*cidr));
+    let first = range.and_then(|range| range.nth(1)).map(|ip| ip.to_string());
     let service = json!({
         "metadata": { "name": "kubernetes", "labels": labels },
         "spec": {

@@ -8,15 +8,15 @@ use beeline_api::KindInfo;
 use beeline_api::selectors::{FieldSelector, LabelSelector};
 use beeline_auth::{Authorizer, IN_PROCESS_GROUP, StaticAuthorizer};
 use beeline_kit::{Clock, SystemClock};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 
 /// How a registry is opened.
 #[derive(Clone)]
 pub struct Options {
-    /// Range of ClusterIPs.
-    pub service_cidr: Ipv4Net,
-    /// Addresses in that range kept for fixed uses (cluster DNS) besides the first: never handed out, but may be asked for.
+    /// Ranges of ClusterIPs, one of each family at most; the first is for Services that do not say.
+    pub service_cidrs: Vec<IpNet>,
+    /// Addresses in these ranges kept for fixed uses (cluster DNS) besides the first: never handed out, but may be asked for.
     pub reserved_ips: Vec<IpAddr>,
     /// Range of node ports, inclusive.
     pub node_ports: (u16, u16),
@@ -37,7 +37,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            service_cidr: Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 43, 0, 0), 16),
+            service_cidrs: vec![Ipv4Net::new_assert([10, 43, 0, 0].into(), 16).into()],
             reserved_ips: vec![IpAddr::from([10, 43, 0, 10])],
             node_ports: (30_000, 32_767),
             advertise: None,

@@ -146,6 +146,13 @@ pub(crate) fn validate_update(kind: &KindInfo, new: &Value, old: &Value) -> Resu
     refuse(kind, new, causes)
 }
 
+/// Validates what a write to `/status` made of an object.
+pub(crate) fn validate_status(kind: &KindInfo, new: &Value) -> Result<(), ApiError> {
+    let mut causes = Causes::new();
+    (kind.validate_status)(new, &mut causes);
+    refuse(kind, new, causes)
+}
+
 fn refuse(kind: &KindInfo, value: &Value, causes: Causes) -> Result<(), ApiError> {
     if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(kind, meta::name(value), causes)) }
 }

@@ -13,6 +13,7 @@ use crate::*;
 
 mod embedded;
 mod lists;
+mod services;
 mod watches;
 mod writes;
 

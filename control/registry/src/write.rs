@@ -190,18 +190,19 @@ pub(crate) async fn replace(
     let held = match target.subresource {
         None => {
             (kind.prepare_update)(&mut new, &old.value);
-            reserve(registry, target, &mut new, Some(&old.value))?
+            let held = reserve(registry, target, &mut new, Some(&old.value))?;
+            if let Err(refused) = prepare::validate_update(kind, &new, &old.value) {
+                release(registry, held);
+                return Err(refused);
+            }
+            held
+        }
+        Some(Subresource::Status) => {
+            prepare::validate_status(kind, &new)?;
+            None
         }
         Some(_) => None,
     };
-    let checked = match target.subresource {
-        None => prepare::validate_update(kind, &new, &old.value),
-        Some(_) => Ok(()),
-    };
-    if let Err(refused) = checked {
-        release(registry, held);
-        return Err(refused);
-    }
     if kind.generation && prepare::spec_differs(&new, &old.value) {
         let generation = old.value["metadata"]["generation"].as_i64().unwrap_or(0);
         new["metadata"]["generation"] = Value::from(generation + 1);

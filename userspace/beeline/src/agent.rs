@@ -170,7 +170,7 @@ async fn prepare(config: &Config, instance: &Instance, tasks: &Tasks) -> anyhow:
     Footprint::record(&instance.id, &roots)?;
     let net = Net::new();
     // Before the first pod or rule exists: no address of these ranges may ever leave by the default route.
-    net.install_guards(config.service_cidr, config.pod_cidr).await?;
+    net.install_guards(config.service_cidr.v4, config.pod_cidr.v4).await?;
     let node_ip = match config.node_ip {
         Some(ip) => ip,
         None => net.internal_ip().await?,
@@ -257,7 +257,7 @@ async fn follow_events(
 }
 
 fn pods_config(config: &Config, ground: &Ground) -> beeline_pods::Config {
-    let dns = u32::from(config.service_cidr.network()).saturating_add(10);
+    let dns = u32::from(config.service_cidr.v4.network()).saturating_add(10);
     beeline_pods::Config {
         node_name: NodeName(config.node_name.as_str().into()),
         host_ip: ground.node_ip,

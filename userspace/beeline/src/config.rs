@@ -11,6 +11,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 mod check;
+mod cidrs;
+
+pub use cidrs::{Cidrs, PortRange};
 
 /// Everything that a server or an agent can be told; flags win over the file.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
@@ -47,12 +50,18 @@ pub struct NodeOptions {
     /// A further name or address for the API's certificate; may be repeated
     #[arg(long, value_name = "NAME|IP")]
     pub tls_san: Vec<String>,
-    /// The addresses of Pods [default: 10.42.0.0/16]
-    #[arg(long, value_name = "CIDR")]
-    pub pod_cidr: Option<Ipv4Net>,
-    /// The addresses of Services [default: 10.43.0.0/16]
-    #[arg(long, value_name = "CIDR")]
-    pub service_cidr: Option<Ipv4Net>,
+    /// The addresses of Pods; with an IPv6 range after a comma, of both families [default: 10.42.0.0/16]
+    #[arg(long, value_name = "CIDR[,CIDR]")]
+    pub pod_cidr: Option<Cidrs>,
+    /// The addresses of Services; with an IPv6 range after a comma, of both families [default: 10.43.0.0/16]
+    #[arg(long, value_name = "CIDR[,CIDR]")]
+    pub service_cidr: Option<Cidrs>,
+    /// The ports of nodes that Services may have [default: 30000-32767]
+    #[arg(long, value_name = "FIRST-LAST")]
+    pub service_node_port_range: Option<PortRange>,
+    /// Give Services of type LoadBalancer the addresses of the nodes [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub service_lb: Option<bool>,
     /// The cluster's DNS domain [default: cluster.local]
     #[arg(long, value_name = "DOMAIN")]
     pub cluster_domain: Option<String>,
@@ -168,9 +177,13 @@ pub struct Config {
     /// Further names for the API's certificate.
     pub tls_san: Vec<String>,
     /// The addresses of Pods.
-    pub pod_cidr: Ipv4Net,
+    pub pod_cidr: Cidrs,
     /// The addresses of Services.
-    pub service_cidr: Ipv4Net,
+    pub service_cidr: Cidrs,
+    /// The ports of nodes that Services may have.
+    pub service_node_port_range: PortRange,
+    /// Services of type LoadBalancer get the addresses of the nodes.
+    pub service_lb: bool,
     /// The cluster's DNS domain.
     pub cluster_domain: String,
     /// The server to join.
@@ -212,6 +225,10 @@ impl Config {
             tls_san: options.tls_san,
             pod_cidr: options.pod_cidr.unwrap_or(cidr([10, 42, 0, 0])),
             service_cidr: options.service_cidr.unwrap_or(cidr([10, 43, 0, 0])),
+            service_node_port_range: options
+                .service_node_port_range
+                .unwrap_or(PortRange { first: 30_000, last: 32_767 }),
+            service_lb: options.service_lb.unwrap_or(true),
             cluster_domain: options.cluster_domain.unwrap_or_else(|| "cluster.local".into()),
             server: options.server,
             token: options.token,
@@ -267,6 +284,8 @@ fn merge(flags: NodeOptions, file: NodeOptions) -> NodeOptions {
         tls_san: if flags.tls_san.is_empty() { file.tls_san } else { flags.tls_san },
         pod_cidr: flags.pod_cidr.or(file.pod_cidr),
         service_cidr: flags.service_cidr.or(file.service_cidr),
+        service_node_port_range: flags.service_node_port_range.or(file.service_node_port_range),
+        service_lb: flags.service_lb.or(file.service_lb),
         cluster_domain: flags.cluster_domain.or(file.cluster_domain),
         server: flags.server.or(file.server),
         token: flags.token.or(file.token),
@@ -295,8 +314,8 @@ pub fn node_name(given: Option<String>) -> anyhow::Result<String> {
     Ok(name.to_ascii_lowercase())
 }
 
-fn cidr(octets: [u8; 4]) -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::from(octets), 16)
+fn cidr(octets: [u8; 4]) -> Cidrs {
+    Cidrs::v4(Ipv4Net::new_assert(Ipv4Addr::from(octets), 16))
 }
 
 #[cfg(test)]

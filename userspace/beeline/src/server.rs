@@ -112,7 +112,8 @@ async fn open_registry(
     tasks: &Tasks,
 ) -> anyhow::Result<Registry> {
     let options = beeline_registry::Options {
-        service_cidr: config.service_cidr,
+        service_cidrs: config.service_cidr.all().collect(),
+        node_ports: (config.service_node_port_range.first, config.service_node_port_range.last),
         reserved_ips: vec![cluster_dns(config).into()],
         advertise: Some(advertised(config)),
         authorizer: Arc::new(StaticAuthorizer),
@@ -130,8 +131,8 @@ fn start_feed(
     tasks: &Tasks,
 ) -> Feed {
     let feed = beeline_feed::Config {
-        cluster_pod_cidr: config.pod_cidr.to_string(),
-        service_cidr: config.service_cidr.to_string(),
+        cluster_pod_cidrs: config.pod_cidr.all().collect(),
+        service_cidrs: config.service_cidr.all().collect(),
         authority: Arc::clone(authority),
         token: Arc::clone(token),
         clock: Arc::new(SystemClock),
@@ -167,10 +168,14 @@ fn start_loops(
     authority: &Authority,
     tasks: &Tasks,
 ) -> anyhow::Result<()> {
-    let network = PodCidrs::new(config.pod_cidr)
+    let networks: Result<Vec<PodCidrs>, _> = config.pod_cidr.all().map(PodCidrs::new).collect();
+    let networks = networks
         .with_context(|| format!("cut --pod-cidr {} into pieces for nodes", config.pod_cidr))?;
     let ca_pem = Some(authority.certificate_pem().to_owned());
-    let controllers = beeline_controllers::Config::new(network, ca_pem);
+    let controllers = beeline_controllers::Config {
+        load_balancer: config.service_lb,
+        ..beeline_controllers::Config::new(networks, ca_pem)
+    };
     beeline_controllers::Controllers::start(
         &registry.client(Caller::system("controller-manager")),
         &controllers,
@@ -224,7 +229,7 @@ fn cluster_dns(config: &Config) -> Ipv4Addr {
 }
 
 fn offset(config: &Config, by: u32) -> Ipv4Addr {
-    Ipv4Addr::from(u32::from(config.service_cidr.network()).saturating_add(by))
+    Ipv4Addr::from(u32::from(config.service_cidr.v4.network()).saturating_add(by))
 }
 
 fn write_kubeconfig(config: &Config, authority: &Authority, now: SystemTime) -> anyhow::Result<()> {

@@ -48,6 +48,12 @@ pub struct Welcome {
     pub cluster_pod_cidr: String,
     /// All Services' addresses.
     pub service_cidr: String,
+    /// This node's Pods get addresses from here: one range of each family at most.
+    pub pod_cidrs: Vec<String>,
+    /// All Pods' addresses, likewise.
+    pub cluster_pod_cidrs: Vec<String>,
+    /// All Services' addresses, likewise.
+    pub service_cidrs: Vec<String>,
 }
 
 /// How the line is.

@@ -140,8 +140,22 @@ impl Line {
     }
 
     fn welcomed(&self, welcome: wire::Welcome) {
-        let wire::Welcome { pod_cidr, cluster_pod_cidr, service_cidr } = welcome;
-        self.welcome.send_replace(Some(Welcome { pod_cidr, cluster_pod_cidr, service_cidr }));
+        let wire::Welcome {
+            pod_cidr,
+            cluster_pod_cidr,
+            service_cidr,
+            pod_cidrs,
+            cluster_pod_cidrs,
+            service_cidrs,
+        } = welcome;
+        self.welcome.send_replace(Some(Welcome {
+            pod_cidr,
+            cluster_pod_cidr,
+            service_cidr,
+            pod_cidrs,
+            cluster_pod_cidrs,
+            service_cidrs,
+        }));
         self.state.send_replace(LineState::Connected);
         tracing::info!("connected to the server");
     }

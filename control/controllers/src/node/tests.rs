@@ -22,8 +22,12 @@ fn state(lease: &str, spec: &Value, ready: &str, pods: &[Value]) -> State {
             .map(|pod| Arc::new(serde_json::from_value(pod.clone()).unwrap()))
             .collect(),
         started: at("00:00:00"),
-        network: PodCidrs::new("10.42.0.0/16".parse().unwrap()).unwrap(),
+        networks: vec![network("10.42.0.0/16")],
     }
+}
+
+fn network(range: &str) -> PodCidrs {
+    PodCidrs::new(range.parse::<ipnet::IpNet>().unwrap()).unwrap()
 }
 
 fn pod(tolerations: &Value) -> Value {
@@ -46,6 +50,28 @@ fn a_node_without_a_network_gets_one() {
         writes,
         [
             r#"patch Node n1 {"metadata":{"resourceVersion":"5"},"spec":{"podCIDR":"10.42.0.0/24","podCIDRs":["10.42.0.0/24"]}}"#
+        ]
+    );
+}
+
+#[test]
+fn a_cluster_of_both_families_gives_one_of_each() {
+    let mut bare = state("00:00:00", &json!({}), "True", &[]);
+    bare.networks.push(network("fd42::/48"));
+    assert_eq!(
+        planned(&bare, at("00:00:05")),
+        [
+            r#"patch Node n1 {"metadata":{"resourceVersion":"5"},"spec":{"podCIDR":"10.42.0.0/24","podCIDRs":["10.42.0.0/24","fd42::/64"]}}"#
+        ]
+    );
+    // A node from before the second family keeps its first.
+    let old = json!({ "podCIDR": "10.42.7.0/24", "podCIDRs": ["10.42.7.0/24"] });
+    let mut old = state("00:00:00", &old, "True", &[]);
+    old.networks.push(network("fd42::/48"));
+    assert_eq!(
+        planned(&old, at("00:00:05")),
+        [
+            r#"patch Node n1 {"metadata":{"resourceVersion":"5"},"spec":{"podCIDR":"10.42.7.0/24","podCIDRs":["10.42.7.0/24","fd42::/64"]}}"#
         ]
     );
 }

@@ -216,7 +216,8 @@ async fn namespaces_end_through_finalize() {
 
 #[tokio::test]
 async fn addresses_are_given_once_and_come_back() {
-    let options = Options { service_cidr: "10.43.0.0/28".parse().unwrap(), ..Options::default() };
+    let options =
+        Options { service_cidrs: vec!["10.43.0.0/28".parse().unwrap()], ..Options::default() };
     let bench = Bench::with(options).await;
     // 14 addresses: one is for `kubernetes`, one for DNS.
     for round in 0..3 {

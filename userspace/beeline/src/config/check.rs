@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context as _, bail};
 use beeline_api::validate::dns_subdomain;
 use beeline_kit::telemetry;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::{Config, Role};
 
@@ -13,6 +13,11 @@ use super::{Config, Role};
 const SERVICE_PREFIX_MAX: u8 = 28;
 /// The shortest, as upstream has it: 20 bits of addresses.
 const SERVICE_PREFIX_MIN: u8 = 12;
+
+/// The piece of the IPv6 pod range that a node takes.
+const NODE_PREFIX_V6: u8 = 64;
+/// As upstream has it: 20 bits of addresses.
+const SERVICE_PREFIX_V6_MIN: u8 = 108;
 
 impl Config {
     /// Refuse what cannot work, naming the flag.
@@ -43,14 +48,19 @@ impl Config {
     }
 
     fn check_ranges(&self) -> anyhow::Result<()> {
-        let (pods, services) = (self.pod_cidr, self.service_cidr);
-        whole("--pod-cidr", pods)?;
-        whole("--service-cidr", services)?;
-        if pods.contains(&services) || services.contains(&pods) {
-            bail!(
-                "--pod-cidr {pods} and --service-cidr {services} overlap: give one of them another range"
-            );
+        for (flag, ranges) in [("--pod-cidr", self.pod_cidr), ("--service-cidr", self.service_cidr)]
+        {
+            ranges.all().try_for_each(|range| whole(flag, range))?;
         }
+        for (pods, services) in self.pod_cidr.all().zip(self.service_cidr.all()) {
+            if pods.contains(&services) || services.contains(&pods) {
+                bail!(
+                    "--pod-cidr {pods} and --service-cidr {services} overlap: give one of them another range"
+                );
+            }
+        }
+        self.check_ipv6()?;
+        let (pods, services) = (self.pod_cidr.v4, self.service_cidr.v4);
         if pods.prefix_len() > 24 {
             bail!("--pod-cidr {pods} is too small: every node takes a /24 of it");
         }
@@ -63,9 +73,33 @@ impl Config {
         }
         Ok(())
     }
+
+    fn check_ipv6(&self) -> anyhow::Result<()> {
+        match (self.pod_cidr.v6, self.service_cidr.v6) {
+            (None, None) => Ok(()),
+            (Some(pods), _) if pods.prefix_len() > NODE_PREFIX_V6 => {
+                bail!("--pod-cidr {pods} is too small: every node takes a /{NODE_PREFIX_V6} of it")
+            }
+            (_, Some(services))
+                if !(SERVICE_PREFIX_V6_MIN..=124).contains(&services.prefix_len()) =>
+            {
+                bail!(
+                    "--service-cidr {services} has a prefix of {} bits: give one of {SERVICE_PREFIX_V6_MIN} to 124",
+                    services.prefix_len()
+                )
+            }
+            (Some(_), Some(_)) => Ok(()),
+            (Some(pods), None) => bail!(
+                "--pod-cidr has the IPv6 range {pods} and --service-cidr none: give both families to both"
+            ),
+            (None, Some(services)) => bail!(
+                "--service-cidr has the IPv6 range {services} and --pod-cidr none: give both families to both"
+            ),
+        }
+    }
 }
 
-fn whole(flag: &str, range: Ipv4Net) -> anyhow::Result<()> {
+fn whole(flag: &str, range: IpNet) -> anyhow::Result<()> {
     if range != range.trunc() {
         bail!("{flag} {range} is an address inside a range: did you mean {}?", range.trunc());
     }
@@ -113,6 +147,13 @@ mod tests {
             ),
             (refused(Role::Up, |o| o.pod_cidr = range("10.42.0.0/25")), "every node takes a /24"),
             (refused(Role::Up, |o| o.service_cidr = range("10.43.0.0/30")), "12 to 28"),
+            (
+                refused(Role::Up, |o| o.service_cidr = range("10.43.0.0/16,fd43::/112")),
+                "both families",
+            ),
+            (refused(Role::Up, |o| o.pod_cidr = range("10.42.0.0/16,fd42::/48")), "both families"),
+            (refused(Role::Up, |o| o.pod_cidr = range("10.42.0.0/16,fd42::/65")), "a /64"),
+            (refused(Role::Up, |o| o.service_cidr = range("10.43.0.0/16,fd43::/64")), "108 to 124"),
             (refused(Role::Up, |o| o.node_name = Some("bad_name".into())), "RFC 1123"),
             (refused(Role::Up, |o| o.cluster_domain = Some("a b".into())), "--cluster-domain"),
             (refused(Role::Up, |o| o.tls_san = vec!["a b".into()]), "--tls-san"),

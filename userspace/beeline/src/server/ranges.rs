@@ -3,10 +3,9 @@
 use std::fs;
 
 use anyhow::{Context as _, bail};
-use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Cidrs, Config};
 
 /// The name of the file in the data directory.
 const FILE: &str = "cluster.json";
@@ -14,11 +13,17 @@ const FILE: &str = "cluster.json";
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Ranges {
-    pod_cidr: Ipv4Net,
-    service_cidr: Ipv4Net,
+    pod_cidr: Cidrs,
+    service_cidr: Cidrs,
 }
 
-/// Keep the ranges at the first start, compare them at every other.
+impl Ranges {
+    fn extend(&self, kept: &Self) -> bool {
+        self.pod_cidr.extends(kept.pod_cidr) && self.service_cidr.extends(kept.service_cidr)
+    }
+}
+
+/// Keep the ranges at the first start, compare them at every other. A second family may come later, not go.
 pub fn keep(config: &Config) -> anyhow::Result<()> {
     let given = Ranges { pod_cidr: config.pod_cidr, service_cidr: config.service_cidr };
     let path = config.data_dir.join(FILE);
@@ -29,14 +34,14 @@ pub fn keep(config: &Config) -> anyhow::Result<()> {
     };
     match kept {
         Some(kept) if kept == given => Ok(()),
-        Some(kept) => bail!(
+        Some(kept) if !given.extend(&kept) => bail!(
             "{} holds a cluster whose objects have addresses of --pod-cidr {} and --service-cidr {}: start it \
              with these, or make another with an empty --data-dir",
             config.data_dir.display(),
             kept.pod_cidr,
             kept.service_cidr
         ),
-        None => {
+        _ => {
             let aside = path.with_extension("new");
             fs::write(&aside, serde_json::to_vec(&given)?)
                 .and_then(|()| fs::rename(&aside, &path))

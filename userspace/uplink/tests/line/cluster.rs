@@ -20,6 +20,7 @@ use beeline_uplink::{
     ByteStream, Config, DialError, Dialer, Logs, StreamFailure, StreamHandler, Uplink, channel_over,
 };
 use futures::StreamExt as _;
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Node, PodStatus};
 use serde_json::{Value, json};
 use tonic::service::interceptor::InterceptedService;
@@ -56,8 +57,9 @@ impl Cluster {
         let options =
             Options { advertise: Some(([192, 0, 2, 1].into(), 6443)), ..Options::default() };
         let registry = Registry::open(store, options, &tasks).await.unwrap();
-        let network = PodCidrs::new("10.42.0.0/16".parse().unwrap()).unwrap();
-        let config = beeline_controllers::Config::new(network, Some("PEM".to_owned()));
+        let range: IpNet = "10.42.0.0/16".parse().unwrap();
+        let networks = vec![PodCidrs::new(range).unwrap()];
+        let config = beeline_controllers::Config::new(networks, Some("PEM".to_owned()));
         Controllers::start(&registry.client(Caller::system("controller-manager")), &config, &tasks);
         let clock = Arc::new(SystemClock);
         beeline_scheduler::start(
@@ -69,8 +71,8 @@ impl Cluster {
         let token = JoinToken::open(&authority).unwrap();
         let token_text = token.reveal();
         let config = beeline_feed::Config {
-            cluster_pod_cidr: "10.42.0.0/16".to_owned(),
-            service_cidr: "10.43.0.0/16".to_owned(),
+            cluster_pod_cidrs: vec![range],
+            service_cidrs: vec!["10.43.0.0/16".parse().unwrap()],
             authority: Arc::new(authority),
             token: Arc::new(token),
             clock,
