@@ -1,8 +1,8 @@
 //! Endpoints: the old, single-object form of what EndpointSlices say, for clients that still read it.
 //!
-//! In: all Services, Pods and Endpoints. Out: Endpoints to create, change and delete. Pure.
+//! In: a Service, its Pods and its Endpoints. Out: what to create, change or delete. Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use beeline_api::kinds;
@@ -11,8 +11,11 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::endpointslice::{address, has_endpoints, members, publishes_not_ready, resolve, target};
+use crate::endpointslice::{
+    address, families, has_endpoints, publishes_not_ready, resolve, target,
+};
 use crate::objects::{self, Labels};
+use crate::sources::{Key, Sources, selector};
 use crate::write::{ObjectId, Part, Removal, Write};
 
 /// More than this upstream leaves out, too: whoever needs them reads slices.
@@ -20,47 +23,29 @@ const ADDRESSES_MAX: usize = 1000;
 const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const MANAGER: &str = "endpoint-controller";
 
-/// All that Endpoints are decided from.
-#[derive(Clone, Debug, Default)]
-pub struct State {
-    /// Every Service.
-    pub services: Vec<Arc<Service>>,
-    /// Every Pod.
-    pub pods: Vec<Arc<Pod>>,
-    /// Every Endpoints object.
-    pub endpoints: Vec<Arc<Endpoints>>,
-}
-
-/// What has to be written now.
-pub fn plan(state: &State) -> Vec<Write> {
-    let mut pods: HashMap<&str, Vec<&Arc<Pod>>> = HashMap::new();
-    for pod in &state.pods {
-        pods.entry(objects::namespace(&pod.metadata)).or_default().push(pod);
-    }
-    let mut there: HashMap<ObjectId, &Arc<Endpoints>> =
-        state.endpoints.iter().map(|e| (key(&e.metadata), e)).collect();
-    let mut writes = Vec::new();
-    for service in state.services.iter().filter(|service| has_endpoints(service)) {
-        let nearby = pods.get(objects::namespace(&service.metadata));
-        let wanted = wanted(service, nearby.map(Vec::as_slice).unwrap_or_default());
-        match there.remove(&key(&service.metadata)) {
-            None => writes.push(Write::create(&kinds::ENDPOINTS, &wanted)),
-            Some(known) => writes.extend(change(known, wanted)),
+/// What has to be written for the Service of this key now; `gone`: it was there and is no more.
+pub(crate) fn plan(sources: &Sources, key: &Key, gone: bool) -> Option<Write> {
+    let there = sources.endpoints_of(key);
+    match sources.get(key) {
+        Some(service) if has_endpoints(service) => {
+            let wanted = wanted(service, &sources.pods_of(service));
+            match there {
+                None => Some(Write::create(&kinds::ENDPOINTS, &wanted)),
+                Some(known) => change(known, wanted),
+            }
         }
+        Some(service) if selector(service).is_none() => None,
+        // Those that users made go with their Service as well.
+        _ => there.filter(|e| gone || is_ours(e)).map(|e| {
+            Write::delete(&kinds::ENDPOINTS, ObjectId::of(&e.metadata), Removal::Graceful)
+        }),
     }
-    let abandoned = there.into_values().filter(|e| {
-        e.metadata.labels.as_ref().and_then(|l| l.get(MANAGED_BY)).is_some_and(|by| by == MANAGER)
-    });
-    let mut left: Vec<Write> = abandoned
-        .map(|e| Write::delete(&kinds::ENDPOINTS, ObjectId::of(&e.metadata), Removal::Graceful))
-        .collect();
-    left.sort_by_key(ToString::to_string);
-    writes.extend(left);
-    writes
 }
 
-fn key(meta: &ObjectMeta) -> ObjectId {
-    ObjectId { uid: String::new(), ..ObjectId::of(meta) }
+/// Made here, not by users.
+pub(crate) fn is_ours(endpoints: &Endpoints) -> bool {
+    let labels = endpoints.metadata.labels.as_ref();
+    labels.and_then(|l| l.get(MANAGED_BY)).is_some_and(|by| by == MANAGER)
 }
 
 fn change(known: &Endpoints, wanted: Endpoints) -> Option<Write> {
@@ -73,13 +58,17 @@ fn change(known: &Endpoints, wanted: Endpoints) -> Option<Write> {
 
 type Port = (String, String, i32, Option<String>);
 
-fn wanted(service: &Service, nearby: &[&Arc<Pod>]) -> Endpoints {
+fn wanted(service: &Service, pods: &[&Arc<Pod>]) -> Endpoints {
+    // Clients of old know one family.
+    let family = families(service)[0];
     let mut subsets: BTreeMap<Vec<Port>, EndpointSubset> = BTreeMap::new();
-    let mut pods: Vec<&Arc<Pod>> = members(service, nearby)
+    let mut pods: Vec<(&str, &&Arc<Pod>)> = pods
+        .iter()
         .filter(|pod| publishes_not_ready(service) || !objects::is_deleting(&pod.metadata))
+        .filter_map(|pod| Some((address(pod, family)?, pod)))
         .collect();
-    pods.sort_by_key(|pod| address(pod));
-    for pod in pods.into_iter().take(ADDRESSES_MAX) {
+    pods.sort_by_key(|(ip, _)| *ip);
+    for (ip, pod) in pods.into_iter().take(ADDRESSES_MAX) {
         let ports = ports(service, pod);
         if ports.is_empty() && service.spec.as_ref().is_some_and(|s| s.ports.is_some()) {
             continue;
@@ -88,7 +77,7 @@ fn wanted(service: &Service, nearby: &[&Arc<Pod>]) -> Endpoints {
         let ready = publishes_not_ready(service) || objects::is_ready(pod);
         let list = if ready { &mut subset.addresses } else { &mut subset.not_ready_addresses };
         list.get_or_insert_default().push(EndpointAddress {
-            ip: address(pod).unwrap_or_default().to_owned(),
+            ip: ip.to_owned(),
             node_name: pod.spec.as_ref().and_then(|s| s.node_name.clone()),
             target_ref: Some(target(pod)),
             hostname: None,

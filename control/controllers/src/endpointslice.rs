@@ -1,134 +1,154 @@
 //! EndpointSlices: the addresses behind each Service that has a selector.
 //!
-//! In: all Services, Pods and EndpointSlices. Out: slices to create, change and delete. Pure.
+//! In: a Service, its Pods, its slices and the nodes' zones. Out: slices to create, change and delete. Pure.
 //! A Pod whose end was asked for is not ready from that write on, whatever its probes say: nodes may rely on the
 //! change being ordered after the Pod's `deletionTimestamp` and act on both in either order.
 
+pub(crate) mod pack;
 mod ports;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use beeline_api::kinds;
+use beeline_api::validate::address::special;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointSlice, ForNode, ForZone,
+};
 
 pub(crate) use ports::resolve;
 
 use crate::objects::{self, Labels};
-use crate::write::{ObjectId, Part, Removal, Write};
+use crate::sources::{Key, SERVICE_NAME, Sources, selector};
+use crate::write::Write;
+use pack::{Owner, Ports, delete, fill, identity};
 
 /// Upstream's default: small enough that one change stays cheap to send.
 const ENDPOINTS_PER_SLICE_MAX: usize = 100;
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGER: &str = "endpointslice-controller.k8s.io";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 
-/// All that slices are decided from.
-#[derive(Clone, Debug, Default)]
-pub struct State {
-    /// Every Service.
-    pub services: Vec<Arc<Service>>,
-    /// Every Pod.
-    pub pods: Vec<Arc<Pod>>,
-    /// Every EndpointSlice.
-    pub slices: Vec<Arc<EndpointSlice>>,
+/// What has to be written for the Service of this key now.
+pub(crate) fn plan(sources: &Sources, key: &Key) -> Vec<Write> {
+    let there = sources.slices_of(key).into_iter().filter(|slice| is_managed(slice, MANAGER));
+    match sources.get(key) {
+        // Whoever takes the selector away looks after the slices from then on.
+        Some(service) if is_headed(service) && selector(service).is_none() => Vec::new(),
+        Some(service) if has_endpoints(service) => {
+            let there: Vec<_> = there.collect();
+            plan_one(service, &sources.pods_of(service), &there, sources.zones())
+        }
+        _ => there.filter(|s| !objects::is_deleting(&s.metadata)).map(|s| delete(s)).collect(),
+    }
 }
 
-/// What has to be written now.
-pub fn plan(state: &State) -> Vec<Write> {
-    let mut pods: HashMap<&str, Vec<&Arc<Pod>>> = HashMap::new();
-    for pod in &state.pods {
-        pods.entry(objects::namespace(&pod.metadata)).or_default().push(pod);
-    }
-    let mut slices: HashMap<(&str, &str), Vec<&Arc<EndpointSlice>>> = HashMap::new();
-    for slice in state.slices.iter().filter(|slice| is_ours(slice)) {
-        let key = (objects::namespace(&slice.metadata), service_of(slice));
-        slices.entry(key).or_default().push(slice);
-    }
-    let mut writes = Vec::new();
-    for service in state.services.iter().filter(|service| has_endpoints(service)) {
-        let namespace = objects::namespace(&service.metadata);
-        let there = slices.remove(&(namespace, objects::name(&service.metadata)));
-        let nearby = pods.get(namespace).map(Vec::as_slice).unwrap_or_default();
-        writes.extend(plan_one(service, nearby, there.unwrap_or_default()));
-    }
-    // What is left belongs to no Service that wants slices.
-    let mut left: Vec<_> = slices.into_values().flatten().map(|s| delete(s)).collect();
-    left.sort_by_key(ToString::to_string);
-    writes.extend(left);
-    writes
+/// Slices without the mark are made by users or by other controllers.
+pub(crate) fn is_managed(slice: &EndpointSlice, by: &str) -> bool {
+    slice.metadata.labels.as_ref().and_then(|l| l.get(MANAGED_BY)).is_some_and(|it| it == by)
 }
 
-/// Slices without our mark are made by users or by other controllers.
-fn is_ours(slice: &EndpointSlice) -> bool {
-    slice.metadata.labels.as_ref().and_then(|l| l.get(MANAGED_BY)).is_some_and(|by| by == MANAGER)
+/// The marks of a slice: what it belongs to and who made it.
+pub(crate) fn mark(mut labels: Labels, service: &str, manager: &str) -> Labels {
+    labels.insert(SERVICE_NAME.to_owned(), service.to_owned());
+    labels.insert(MANAGED_BY.to_owned(), manager.to_owned());
+    labels
 }
 
-fn service_of(slice: &EndpointSlice) -> &str {
-    slice.metadata.labels.as_ref().and_then(|l| l.get(SERVICE_NAME)).map_or("", String::as_str)
+fn is_headed(service: &Service) -> bool {
+    let kind = service.spec.as_ref().and_then(|s| s.type_.as_deref());
+    kind != Some("ExternalName") && !objects::is_deleting(&service.metadata)
 }
 
 /// Whether the addresses of this Service come from a selector.
 pub(crate) fn has_endpoints(service: &Service) -> bool {
-    let Some(spec) = &service.spec else { return false };
-    spec.type_.as_deref() != Some("ExternalName")
-        && spec.selector.as_ref().is_some_and(|s| !s.is_empty())
-        && !objects::is_deleting(&service.metadata)
+    is_headed(service) && selector(service).is_some()
+}
+
+/// The families of a Service, its first one first.
+pub(crate) fn families(service: &Service) -> Vec<&'static str> {
+    let given = service.spec.as_ref().and_then(|s| s.ip_families.as_deref()).unwrap_or_default();
+    let known = given.iter().filter_map(|f| ["IPv4", "IPv6"].into_iter().find(|known| known == f));
+    let known: Vec<_> = known.collect();
+    if known.is_empty() { vec!["IPv4"] } else { known }
 }
 
 fn plan_one(
     service: &Service,
-    nearby: &[&Arc<Pod>],
-    there: Vec<&Arc<EndpointSlice>>,
+    pods: &[&Arc<Pod>],
+    there: &[&Arc<EndpointSlice>],
+    zones: &HashMap<String, String>,
 ) -> Vec<Write> {
-    let mut wanted: BTreeMap<Ports, BTreeMap<String, Endpoint>> = BTreeMap::new();
-    for pod in members(service, nearby) {
-        let Some(endpoint) = endpoint(service, pod) else { continue };
-        let ports = Ports(ports::of(service, pod));
-        wanted.entry(ports).or_default().insert(objects::uid(&pod.metadata).to_owned(), endpoint);
-    }
-    if wanted.is_empty() {
-        // An empty slice says: seen, and there is nothing.
-        wanted.insert(Ports(Vec::new()), BTreeMap::new());
-    }
     let mut names: BTreeSet<String> =
         there.iter().map(|slice| objects::name(&slice.metadata).to_owned()).collect();
-    let (fitting, odd): (Vec<_>, Vec<_>) = there.into_iter().partition(|slice| {
-        !objects::is_deleting(&slice.metadata)
-            && slice.address_type == "IPv4"
-            && wanted.contains_key(&Ports::of(slice))
-    });
+    let families = families(service);
     let mut writes = Vec::new();
-    for (ports, mut endpoints) in wanted {
-        let mine: Vec<_> = fitting.iter().filter(|slice| Ports::of(slice) == ports).collect();
-        writes.extend(fill(service, &ports, &mut endpoints, &mine, &mut names));
+    let mut odd = there.to_vec();
+    for family in families {
+        let mut wanted = wanted(service, pods, family, zones);
+        if wanted.is_empty() {
+            // An empty slice says: seen, and there is nothing.
+            wanted.insert(Ports(Vec::new()), BTreeMap::new());
+        }
+        let fits = |slice: &EndpointSlice| {
+            !objects::is_deleting(&slice.metadata)
+                && slice.address_type == family
+                && wanted.contains_key(&Ports::of(slice))
+        };
+        odd.retain(|slice| !fits(slice));
+        let fitting: Vec<&Arc<EndpointSlice>> =
+            there.iter().copied().filter(|slice| fits(slice)).collect();
+        let owner = Owner {
+            meta: &service.metadata,
+            reference: objects::controller_reference("v1", "Service", &service.metadata),
+            labels: labels(service),
+            family,
+            size_max: ENDPOINTS_PER_SLICE_MAX,
+        };
+        for (ports, mut endpoints) in wanted {
+            let mine = fitting.iter().copied().filter(|slice| Ports::of(slice) == ports);
+            let mine: Vec<_> = mine.collect();
+            writes.extend(fill(&owner, &ports, &mut endpoints, &mine, &mut names));
+        }
     }
     writes.extend(odd.iter().filter(|s| !objects::is_deleting(&s.metadata)).map(|s| delete(s)));
     writes
 }
 
-/// The Pods that the Service selects and that have an address.
-pub(crate) fn members<'a>(
-    service: &'a Service,
-    nearby: &'a [&'a Arc<Pod>],
-) -> impl Iterator<Item = &'a Arc<Pod>> {
-    let selector = service.spec.as_ref().and_then(|s| s.selector.as_ref());
-    nearby.iter().copied().filter(move |pod| {
-        let labels = pod.metadata.labels.as_ref();
-        !objects::is_terminal(pod)
-            && address(pod).is_some()
-            && selector.zip(labels).is_some_and(|(wanted, has)| objects::contains_all(has, wanted))
-    })
+/// Endpoints by the ports they serve on and by Pod.
+fn wanted(
+    service: &Service,
+    pods: &[&Arc<Pod>],
+    family: &str,
+    zones: &HashMap<String, String>,
+) -> BTreeMap<Ports, BTreeMap<String, Endpoint>> {
+    let mut wanted: BTreeMap<Ports, BTreeMap<String, Endpoint>> = BTreeMap::new();
+    for pod in pods {
+        let Some(endpoint) = endpoint(service, pod, family, zones) else { continue };
+        let ports = Ports(ports::of(service, pod));
+        wanted.entry(ports).or_default().insert(identity(&endpoint), endpoint);
+    }
+    wanted
 }
 
-/// The Pod's IPv4 address.
-pub(crate) fn address(pod: &Pod) -> Option<&str> {
-    pod.status.as_ref()?.pod_ip.as_deref().filter(|ip| ip.parse::<std::net::Ipv4Addr>().is_ok())
+/// The Pod's address of this family, unless it has run to its end or means another host to each who reads it: a node
+/// without a network has nothing but loopback.
+pub(crate) fn address<'a>(pod: &'a Pod, family: &str) -> Option<&'a str> {
+    if objects::is_terminal(pod) {
+        return None;
+    }
+    let status = pod.status.as_ref()?;
+    let several = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str());
+    let mut all = several.chain(status.pod_ip.as_deref());
+    all.find(|ip| is_of(ip, family) && ip.parse().ok().and_then(special).is_none())
+}
+
+/// Whether an address is of this family.
+pub(crate) fn is_of(ip: &str, family: &str) -> bool {
+    ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4() == (family == "IPv4"))
 }
 
 /// The address counts even before it is ready.
@@ -137,26 +157,53 @@ pub(crate) fn publishes_not_ready(service: &Service) -> bool {
     spec.and_then(|s| s.publish_not_ready_addresses).unwrap_or(false)
 }
 
-fn endpoint(service: &Service, pod: &Pod) -> Option<Endpoint> {
+fn endpoint(
+    service: &Service,
+    pod: &Pod,
+    family: &str,
+    zones: &HashMap<String, String>,
+) -> Option<Endpoint> {
     let spec = pod.spec.as_ref()?;
     let terminating = objects::is_deleting(&pod.metadata);
     let serving = objects::is_ready(pod);
+    let ready = publishes_not_ready(service) || (serving && !terminating);
     let named = spec.hostname.as_ref().filter(|_| {
         spec.subdomain.as_deref() == service.metadata.name.as_deref()
             && pod.metadata.namespace == service.metadata.namespace
     });
+    let zone = spec.node_name.as_ref().and_then(|node| zones.get(node)).cloned();
     Some(Endpoint {
-        addresses: vec![address(pod)?.to_owned()],
+        addresses: vec![address(pod, family)?.to_owned()],
         conditions: Some(EndpointConditions {
-            ready: Some(publishes_not_ready(service) || (serving && !terminating)),
+            ready: Some(ready),
             serving: Some(serving),
             terminating: Some(terminating),
         }),
+        hints: if ready {
+            hints(service, zone.as_deref(), spec.node_name.as_deref())
+        } else {
+            None
+        },
         hostname: named.cloned(),
         node_name: spec.node_name.clone(),
         target_ref: Some(target(pod)),
+        zone,
         ..Endpoint::default()
     })
+}
+
+/// Whose callers a ready endpoint is meant for, as `trafficDistribution` asks.
+fn hints(service: &Service, zone: Option<&str>, node: Option<&str>) -> Option<EndpointHints> {
+    let zones = || zone.map(|name| vec![ForZone { name: name.to_owned() }]);
+    let hints = match service.spec.as_ref()?.traffic_distribution.as_deref()? {
+        "PreferClose" | "PreferSameZone" => EndpointHints { for_zones: zones(), for_nodes: None },
+        "PreferSameNode" => EndpointHints {
+            for_zones: zones(),
+            for_nodes: node.map(|name| vec![ForNode { name: name.to_owned() }]),
+        },
+        _ => return None,
+    };
+    (hints != EndpointHints::default()).then_some(hints)
 }
 
 /// A reference to the Pod behind an address.
@@ -170,130 +217,11 @@ pub(crate) fn target(pod: &Pod) -> ObjectReference {
     }
 }
 
-/// The ports of a slice, comparable.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Ports(Vec<(String, String, i32, Option<String>)>);
-
-impl Ports {
-    fn of(slice: &EndpointSlice) -> Self {
-        let ports = slice.ports.iter().flatten().map(|port| {
-            let text = |t: &Option<String>| t.clone().unwrap_or_default();
-            (
-                text(&port.name),
-                text(&port.protocol),
-                port.port.unwrap_or(0),
-                port.app_protocol.clone(),
-            )
-        });
-        let mut ports: Vec<_> = ports.collect();
-        ports.sort();
-        Self(ports)
-    }
-
-    fn to_api(&self) -> Vec<EndpointPort> {
-        let port =
-            |(name, protocol, port, app): &(String, String, i32, Option<String>)| EndpointPort {
-                name: Some(name.clone()),
-                protocol: Some(protocol.clone()),
-                port: Some(*port),
-                app_protocol: app.clone(),
-            };
-        self.0.iter().map(port).collect()
-    }
-}
-
-/// Keep endpoints where they are, put new ones where there is room, and make slices for the rest.
-fn fill(
-    service: &Service,
-    ports: &Ports,
-    endpoints: &mut BTreeMap<String, Endpoint>,
-    there: &[&&Arc<EndpointSlice>],
-    names: &mut BTreeSet<String>,
-) -> Vec<Write> {
-    let mut kept: Vec<(&EndpointSlice, Vec<Endpoint>)> = Vec::new();
-    for slice in there {
-        let known = slice.endpoints.iter().flatten();
-        let uids = known.filter_map(|e| e.target_ref.as_ref()?.uid.clone());
-        kept.push((slice, uids.filter_map(|uid| endpoints.remove(&uid)).collect()));
-    }
-    let mut rest = std::mem::take(endpoints).into_values();
-    // The fullest first: then slices that empty can go.
-    kept.sort_by_key(|(_, endpoints)| std::cmp::Reverse(endpoints.len()));
-    for (_, endpoints) in &mut kept {
-        let room = ENDPOINTS_PER_SLICE_MAX.saturating_sub(endpoints.len());
-        endpoints.extend(rest.by_ref().take(room));
-    }
-    let mut writes = Vec::new();
-    let mut first = true;
-    for (slice, endpoints) in kept {
-        if endpoints.is_empty() && !first {
-            writes.push(delete(slice));
-        } else {
-            writes.extend(change(service, slice, endpoints));
-        }
-        first = false;
-    }
-    loop {
-        let some: Vec<Endpoint> = rest.by_ref().take(ENDPOINTS_PER_SLICE_MAX).collect();
-        if some.is_empty() && !first {
-            return writes;
-        }
-        first = false;
-        writes.push(create(service, ports, some, names));
-    }
-}
-
 fn labels(service: &Service) -> Labels {
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
     labels.remove(HEADLESS);
     if service.spec.as_ref().and_then(|s| s.cluster_ip.as_deref()) == Some("None") {
         labels.insert(HEADLESS.to_owned(), String::new());
     }
-    labels.insert(SERVICE_NAME.to_owned(), objects::name(&service.metadata).to_owned());
-    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
-    labels
-}
-
-fn change(service: &Service, slice: &EndpointSlice, endpoints: Vec<Endpoint>) -> Option<Write> {
-    let mut new = slice.clone();
-    new.endpoints = Some(endpoints);
-    new.metadata.labels = Some(labels(service));
-    let mut old = slice.clone();
-    old.endpoints.get_or_insert_default();
-    let object = ObjectId::of(&slice.metadata);
-    Write::change(&kinds::ENDPOINT_SLICE, object, Part::Main, &old, &new)
-}
-
-fn create(
-    service: &Service,
-    ports: &Ports,
-    endpoints: Vec<Endpoint>,
-    names: &mut BTreeSet<String>,
-) -> Write {
-    let meta = &service.metadata;
-    // The same state gives the same name, so that a plan made twice makes one slice.
-    let free = (0_u32..).map(|n| {
-        let hash = objects::fnv(&[objects::uid(meta).as_bytes(), &n.to_le_bytes()]);
-        format!("{}-{}", objects::name(meta), objects::suffix(hash, 5))
-    });
-    let name = free.into_iter().find(|name| !names.contains(name)).unwrap_or_default();
-    names.insert(name.clone());
-    let slice = EndpointSlice {
-        address_type: "IPv4".to_owned(),
-        endpoints: Some(endpoints),
-        metadata: ObjectMeta {
-            name: Some(name),
-            generate_name: Some(format!("{}-", objects::name(meta))),
-            namespace: meta.namespace.clone(),
-            labels: Some(labels(service)),
-            owner_references: Some(vec![objects::controller_reference("v1", "Service", meta)]),
-            ..ObjectMeta::default()
-        },
-        ports: Some(ports.to_api()),
-    };
-    Write::create(&kinds::ENDPOINT_SLICE, &slice)
-}
-
-fn delete(slice: &EndpointSlice) -> Write {
-    Write::delete(&kinds::ENDPOINT_SLICE, ObjectId::of(&slice.metadata), Removal::Graceful)
+    mark(labels, objects::name(&service.metadata), MANAGER)
 }

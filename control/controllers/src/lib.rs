@@ -2,6 +2,7 @@
 //!
 //! In: what the registry's cache holds, and the time. Out: writes through the registry. Every reconciler is a pure
 //! `plan` over a state, read from the cache and executed by [`execute`](mod@execute); none knows why it runs.
+//! Those that belong to Services look at the Services that differ since they last looked, as there may be many.
 //! Refuses: talking to nodes or to the store, and calling another reconciler.
 
 pub mod deployment;
@@ -10,16 +11,20 @@ pub mod endpointslice;
 pub mod event_ttl;
 pub mod events;
 mod execute;
+mod follow;
 pub mod garbage;
+pub mod loadbalancer;
+mod mirroring;
 pub mod namespace;
 pub mod node;
 pub mod objects;
 mod read;
 pub mod replicaset;
 pub mod serviceaccount;
+mod sources;
 pub mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use beeline_alloc::PodCidrs;
@@ -28,7 +33,7 @@ use beeline_api::{KindInfo, kinds};
 use beeline_kit::{Clock, Tasks, reconcile_loop};
 use beeline_registry::Client;
 
-use crate::write::Write;
+use crate::follow::{Follower, Planner};
 
 /// What the controllers are told.
 #[derive(Clone)]
@@ -70,53 +75,44 @@ impl Controllers {
             &[&kinds::DEPLOYMENT, &kinds::REPLICA_SET, &kinds::POD],
             OFTEN,
             None,
-            |client, now| deployment::plan(&read::deployments(client), now),
+            |client: &Client, now| deployment::plan(&read::deployments(client), now),
         );
         run.start(
             "replicasets",
             &[&kinds::REPLICA_SET, &kinds::POD],
             OFTEN,
             None,
-            |client, now| replicaset::plan(&read::replica_sets(client), now),
+            |client: &Client, now| replicaset::plan(&read::replica_sets(client), now),
         );
-        run.start(
-            "endpointslices",
-            &[&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINT_SLICE],
-            SELDOM,
-            None,
-            |client, _| endpointslice::plan(&read::slices(client)),
-        );
-        run.start(
-            "endpoints",
-            &[&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINTS],
-            SELDOM,
-            Some(CALM),
-            |client, _| endpoints::plan(&read::endpoints(client)),
-        );
-        run.start("event-ttl", &[], Duration::from_secs(60), None, |client, now| {
+        run.services(config.load_balancer);
+        run.start("event-ttl", &[], Duration::from_secs(60), None, |client: &Client, now| {
             event_ttl::plan(&client.cached(), now)
         });
         let everything: Vec<&'static KindInfo> = beeline_api::Kinds::builtin()
             .iter()
             .filter(|k| *k != &kinds::EVENT && *k != &kinds::LEASE)
             .collect();
-        run.start("namespaces", &everything, SELDOM, Some(CALM), |client, _| {
+        run.start("namespaces", &everything, SELDOM, Some(CALM), |client: &Client, _| {
             namespace::plan(&read::namespaces(client))
         });
-        run.start("garbage", &everything, SELDOM, Some(CALM), |client, _| {
+        run.start("garbage", &everything, SELDOM, Some(CALM), |client: &Client, _| {
             garbage::plan(&read::garbage(client))
         });
         let nodes = config.clone();
-        run.start("nodes", &[&kinds::NODE, &kinds::POD], OFTEN, None, move |client, now| {
-            node::plan(&read::nodes(client, &nodes), now)
-        });
+        run.start(
+            "nodes",
+            &[&kinds::NODE, &kinds::POD],
+            OFTEN,
+            None,
+            move |client: &Client, now| node::plan(&read::nodes(client, &nodes), now),
+        );
         let ca_pem = config.ca_pem.clone();
         run.start(
             "serviceaccounts",
             &[&kinds::NAMESPACE, &kinds::SERVICE_ACCOUNT, &kinds::CONFIG_MAP],
             SELDOM,
             None,
-            move |client, _| serviceaccount::plan(&read::accounts(client, ca_pem.clone())),
+            move |client: &Client, _| serviceaccount::plan(&read::accounts(client, ca_pem.clone())),
         );
     }
 }
@@ -136,6 +132,10 @@ impl std::fmt::Debug for Config {
     }
 }
 
+fn locked<P>(plan: &Mutex<P>) -> MutexGuard<'_, P> {
+    plan.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What every reconciler's loop needs.
 struct Run {
     client: Client,
@@ -144,6 +144,40 @@ struct Run {
 }
 
 impl Run {
+    /// The reconcilers of what belongs to Services.
+    fn services(&self, load_balancer: bool) {
+        self.start(
+            "endpointslices",
+            &[
+                &kinds::SERVICE,
+                &kinds::POD,
+                &kinds::ENDPOINT_SLICE,
+                &kinds::ENDPOINTS,
+                &kinds::NODE,
+            ],
+            SELDOM,
+            None,
+            Follower::slices(),
+        );
+        self.start(
+            "endpoints",
+            &[&kinds::SERVICE, &kinds::POD, &kinds::ENDPOINTS],
+            SELDOM,
+            Some(CALM),
+            Follower::endpoints(),
+        );
+        if load_balancer {
+            let mut balanced = read::Balanced::default();
+            self.start(
+                "load-balancers",
+                &[&kinds::SERVICE, &kinds::NODE, &kinds::ENDPOINT_SLICE],
+                SELDOM,
+                Some(CALM),
+                move |client: &Client, now| loadbalancer::plan(&balanced.read(client), now),
+            );
+        }
+    }
+
     /// A loop that plans and executes after every change of these kinds, and at the latest after `interval`.
     fn start<P>(
         &self,
@@ -153,10 +187,12 @@ impl Run {
         calm: Option<Duration>,
         plan: P,
     ) where
-        P: Fn(&Client, Timestamp) -> Vec<Write> + Send + Sync + 'static,
+        P: Planner + 'static,
     {
         let nudge = self.client.changed(woken_by);
-        let (client, clock, plan) = (self.client.clone(), Arc::clone(&self.clock), Arc::new(plan));
+        // One run at a time: the lock is never waited for.
+        let plan = Arc::new(Mutex::new(plan));
+        let (client, clock) = (self.client.clone(), Arc::clone(&self.clock));
         let again = Arc::clone(&nudge);
         let step = move || {
             let (client, clock, plan) = (client.clone(), Arc::clone(&clock), Arc::clone(&plan));
@@ -166,11 +202,12 @@ impl Run {
                     tokio::time::sleep(calm).await;
                 }
                 let begun = clock.monotonic();
-                let writes = plan(&client, from_system(clock.now()));
+                let writes = locked(&plan).plan(&client, from_system(clock.now()));
                 let cost = clock.monotonic().saturating_duration_since(begun);
                 if !writes.is_empty() {
                     tracing::debug!(name, writes = writes.len(), "plan");
                     if !execute::execute(&client, writes).await {
+                        locked(&plan).failed();
                         tokio::time::sleep(RETRY).await;
                         again.notify_one();
                     }

@@ -2,17 +2,17 @@
 //!
 //! In: the cache. Out: states. Decides nothing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use beeline_api::{Kinds, kinds};
-use beeline_registry::{Client, Object};
+use beeline_registry::{Client, Object, View};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::Value;
 
 use crate::write::ObjectId;
-use crate::{
-    deployment, endpoints, endpointslice, garbage, namespace, node, replicaset, serviceaccount,
-};
+use crate::{deployment, garbage, loadbalancer, namespace, node, replicaset, serviceaccount};
 
 pub(crate) fn deployments(client: &Client) -> deployment::State {
     deployment::State {
@@ -27,19 +27,35 @@ pub(crate) fn replica_sets(client: &Client) -> replicaset::State {
     replicaset::State { replica_sets: client.cached(), pods: client.cached() }
 }
 
-pub(crate) fn slices(client: &Client) -> endpointslice::State {
-    endpointslice::State {
-        services: client.cached(),
-        pods: client.cached(),
-        slices: client.cached(),
-    }
+/// The few Services that are of type LoadBalancer, among all.
+#[derive(Default)]
+pub(crate) struct Balanced {
+    seen: View,
+    services: BTreeMap<(String, String), Arc<Object>>,
 }
 
-pub(crate) fn endpoints(client: &Client) -> endpoints::State {
-    endpoints::State {
-        services: client.cached(),
-        pods: client.cached(),
-        endpoints: client.cached(),
+impl Balanced {
+    pub(crate) fn read(&mut self, client: &Client) -> loadbalancer::State {
+        let newest = client.registry().view(&kinds::SERVICE);
+        for (old, new) in newest.since(&self.seen) {
+            if let Some(old) = old {
+                self.services.remove(&(old.namespace().to_owned(), old.name().to_owned()));
+            }
+            if let Some(new) = new.filter(|new| new.value["spec"]["type"] == "LoadBalancer") {
+                let key = (new.namespace().to_owned(), new.name().to_owned());
+                self.services.insert(key, new);
+            }
+        }
+        self.seen = newest;
+        let services: Vec<Arc<Service>> =
+            self.services.values().filter_map(|service| service.typed().ok()).collect();
+        let local: BTreeSet<&str> = services
+            .iter()
+            .filter(|service| loadbalancer::is_local(service))
+            .filter_map(|service| service.metadata.namespace.as_deref())
+            .collect();
+        let slices = local.into_iter().flat_map(|namespace| client.cached_in(Some(namespace)));
+        loadbalancer::State { slices: slices.collect(), nodes: client.cached(), services }
     }
 }
 

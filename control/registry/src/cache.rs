@@ -18,6 +18,7 @@ use crate::bucket::{Bucket, Objects, under};
 use crate::object::Object;
 use crate::options::Options;
 use crate::registry::{OpenError, Registry};
+use crate::view::View;
 
 /// Where all objects live in the store.
 const ROOT: &str = "/registry/";
@@ -121,6 +122,11 @@ impl Cache {
         let scope = bucket.scope(namespace);
         let objects = bucket.read().objects.clone();
         under(&objects, &scope, &scope).map(|(_, o)| Arc::clone(o)).collect()
+    }
+
+    /// All objects of a kind as they are now.
+    pub(crate) fn view(&self, kind: &KindInfo) -> View {
+        View::new(self.bucket(kind).read().objects.clone())
     }
 
     /// A nudge after changes of these kinds.

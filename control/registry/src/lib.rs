@@ -22,6 +22,7 @@ mod registry;
 mod scale;
 mod storing;
 mod subresources;
+mod view;
 mod watch;
 mod write;
 
@@ -37,4 +38,5 @@ pub use options::{
     Propagation, Subresource, Target, VersionMatch, Warnings, WatchOptions, WriteOptions,
 };
 pub use registry::{OpenError, Registry};
+pub use view::{Difference, View};
 pub use watch::ObjectWatch;

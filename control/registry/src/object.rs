@@ -21,6 +21,13 @@ pub struct Object {
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
+/// A version is told by its revision; views compare versions of one key only.
+impl PartialEq for Object {
+    fn eq(&self, other: &Self) -> bool {
+        self.revision == other.revision
+    }
+}
+
 impl Object {
     /// Puts the revision into the object and encodes it.
     pub(crate) fn new(mut value: Value, revision: Revision) -> Self {

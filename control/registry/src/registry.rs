@@ -16,6 +16,7 @@ use crate::object::{Deleted, List, Object};
 use crate::options::{
     Caller, DeleteOptions, ListOptions, Options, Patch, Target, WatchOptions, WriteOptions,
 };
+use crate::view::View;
 use crate::watch::ObjectWatch;
 
 /// The door. Cheap to clone; all clones are one registry.
@@ -174,6 +175,11 @@ impl Registry {
     /// What the cache holds of a kind now, without waiting for writes in flight. For reconcilers.
     pub fn snapshot(&self, kind: &'static KindInfo, namespace: Option<&str>) -> Vec<Arc<Object>> {
         self.inner.cache.snapshot(kind, namespace)
+    }
+
+    /// The same, to be compared with a later one.
+    pub fn view(&self, kind: &'static KindInfo) -> View {
+        self.inner.cache.view(kind)
     }
 
     /// One object as the cache has it now.

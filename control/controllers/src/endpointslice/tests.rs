@@ -32,15 +32,29 @@ fn pod(n: usize, port: i32, what: &str) -> Arc<Pod> {
     Arc::new(serde_json::from_value(pod).unwrap())
 }
 
+/// What is planned for one Service; nodes with their zones.
+fn planned(
+    service: &Arc<Service>,
+    pods: &[Arc<Pod>],
+    slices: &[Arc<EndpointSlice>],
+    nodes: &[(&str, &str)],
+) -> Vec<Write> {
+    let mut sources = Sources::default();
+    sources.service((None, Some(Arc::clone(service))));
+    pods.iter().for_each(|pod| sources.pod((None, Some(Arc::clone(pod)))));
+    slices.iter().for_each(|slice| sources.slice((None, Some(Arc::clone(slice)))));
+    for (name, zone) in nodes {
+        let labels = json!({ "topology.kubernetes.io/zone": zone });
+        let node = json!({ "metadata": { "name": name, "labels": labels } });
+        sources.node(&(None, Some(Arc::new(serde_json::from_value(node).unwrap()))));
+    }
+    plan(&sources, &crate::sources::key(&service.metadata))
+}
+
 /// Apply plans until there is nothing to do.
 fn settle(service: &Arc<Service>, pods: &[Arc<Pod>], slices: &mut Vec<Arc<EndpointSlice>>) {
     for _ in 0..3 {
-        let state = State {
-            services: vec![Arc::clone(service)],
-            pods: pods.to_vec(),
-            slices: slices.clone(),
-        };
-        let writes = plan(&state);
+        let writes = planned(service, pods, slices, &[]);
         if writes.is_empty() {
             return;
         }
@@ -147,7 +161,83 @@ fn slices_without_a_service_go_and_those_of_others_stay() {
     foreign.metadata.labels.as_mut().unwrap().remove(MANAGED_BY);
     foreign.metadata.name = Some("by-hand".to_owned());
     slices.push(Arc::new(foreign));
-    let writes = plan(&State { slices, ..State::default() });
+    let mut sources = Sources::default();
+    slices.iter().for_each(|slice| sources.slice((None, Some(Arc::clone(slice)))));
+    let keys = sources.take_dirty();
+    let writes: Vec<Write> = keys.iter().flat_map(|key| plan(&sources, key)).collect();
     assert_eq!(writes.len(), 1);
     assert!(writes[0].to_string().starts_with("delete EndpointSlice default/web-"));
+}
+
+fn created(writes: &[Write]) -> Vec<EndpointSlice> {
+    let object = |write: &Write| match write {
+        Write::Create { object, .. } => Some(serde_json::from_value(Value::clone(object)).unwrap()),
+        _ => None,
+    };
+    writes.iter().filter_map(object).collect()
+}
+
+#[test]
+fn each_family_has_its_slices() {
+    let dual =
+        service(&json!({ "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "PreferDualStack" }));
+    let mut both = (*pod(1, 8080, "")).clone();
+    let ips = json!([{ "ip": "10.42.0.2" }, { "ip": "fd42::2" }]);
+    both.status.as_mut().unwrap().pod_ips = serde_json::from_value(ips).unwrap();
+    let pods = [Arc::new(both), pod(2, 8080, "")];
+    let mut made = created(&planned(&dual, &pods, &[], &[]));
+    made.sort_by(|a, b| a.address_type.cmp(&b.address_type));
+    let addresses = |slice: &EndpointSlice| -> Vec<String> {
+        slice.endpoints.iter().flatten().flat_map(|e| e.addresses.clone()).collect()
+    };
+    let [four, six] = made.as_slice() else { panic!("{made:?}") };
+    assert_eq!((four.address_type.as_str(), six.address_type.as_str()), ("IPv4", "IPv6"));
+    assert_eq!(addresses(four), ["10.42.0.2", "10.42.0.3"]);
+    assert_eq!(addresses(six), ["fd42::2"]);
+    assert_ne!(four.metadata.name, six.metadata.name);
+    let there: Vec<_> = made.into_iter().map(Arc::new).collect();
+    assert!(planned(&dual, &pods, &there, &[]).is_empty());
+    // Back to one family: the other's slices go.
+    let writes = planned(&service(&json!({ "ipFamilies": ["IPv4"] })), &pods, &there, &[]);
+    assert_eq!(writes.len(), 1);
+    assert!(writes[0].to_string().starts_with("delete EndpointSlice"), "{}", writes[0]);
+}
+
+#[test]
+fn hints_follow_traffic_distribution_and_zones() {
+    let hints = |distribution: &str, what: &str, nodes: &[(&str, &str)]| {
+        let service = service(&json!({ "trafficDistribution": distribution }));
+        let slices = created(&planned(&service, &[pod(1, 8080, what)], &[], nodes));
+        let endpoint = slices[0].endpoints.clone().unwrap().remove(0);
+        (endpoint.zone.clone(), serde_json::to_value(&endpoint.hints).unwrap())
+    };
+    let zoned: &[(&str, &str)] = &[("n1", "a")];
+    let same_zone = json!({ "forZones": [{ "name": "a" }] });
+    assert_eq!(hints("PreferClose", "", zoned), (Some("a".to_owned()), same_zone.clone()));
+    assert_eq!(hints("PreferSameZone", "", zoned).1, same_zone);
+    let node = json!({ "forNodes": [{ "name": "n1" }], "forZones": [{ "name": "a" }] });
+    assert_eq!(hints("PreferSameNode", "", zoned).1, node);
+    assert_eq!(hints("PreferSameNode", "", &[]).1, json!({ "forNodes": [{ "name": "n1" }] }));
+    assert_eq!(hints("PreferSameZone", "", &[]), (None, Value::Null));
+    assert_eq!(hints("PreferSameZone", "unready", zoned).1, Value::Null, "only ready ones");
+    assert_eq!(hints("", "", zoned), (Some("a".to_owned()), Value::Null));
+}
+
+#[test]
+fn headless_services_need_no_ports() {
+    let headless = service(&json!({ "clusterIP": "None", "ports": null }));
+    let slices = created(&planned(&headless, &[pod(1, 8080, "")], &[], &[]));
+    assert_eq!(slices.len(), 1);
+    assert_eq!(slices[0].metadata.labels.as_ref().unwrap()[HEADLESS], "");
+    assert_eq!(slices[0].ports.as_deref(), Some(&[][..]));
+    assert_eq!(slices[0].endpoints.as_ref().unwrap().len(), 1);
+}
+
+#[test]
+fn whoever_takes_the_selector_away_keeps_the_slices() {
+    let mut slices = Vec::new();
+    settle(&service(&json!({})), &[pod(1, 80, "")], &mut slices);
+    assert!(planned(&service(&json!({ "selector": null })), &[], &slices, &[]).is_empty());
+    let named = service(&json!({ "type": "ExternalName", "externalName": "a.example" }));
+    assert_eq!(planned(&named, &[pod(1, 80, "")], &slices, &[]).len(), 1, "names have none");
 }

@@ -84,3 +84,27 @@ async fn selectors_and_versions() {
     assert_eq!(count(at("0", Some(VersionMatch::Exact))).await.unwrap_err().code, 422);
     assert_eq!(count(at("x", None)).await.unwrap_err().code, 400);
 }
+
+#[tokio::test]
+async fn views_tell_what_changed_between_them() {
+    let bench = Bench::new().await;
+    for name in ["a", "b", "c"] {
+        bench.create(&CONFIG_MAP, config_map(name, "1")).await.unwrap();
+    }
+    let before = bench.registry.view(&CONFIG_MAP);
+    assert!(bench.registry.view(&CONFIG_MAP).since(&before).is_empty());
+    bench.merge(&bench.one(&CONFIG_MAP, "a"), json!({ "data": { "k": "2" } })).await.unwrap();
+    bench.delete(&bench.one(&CONFIG_MAP, "b"), DeleteOptions::default()).await.unwrap();
+    bench.create(&CONFIG_MAP, config_map("d", "1")).await.unwrap();
+    let name = |object: &Option<Arc<Object>>| object.as_ref().map(|o| o.name().to_owned());
+    let found: Vec<_> = bench
+        .registry
+        .view(&CONFIG_MAP)
+        .since(&before)
+        .iter()
+        .map(|(old, new)| (name(old), name(new)))
+        .collect();
+    let some = |name: &str| Some(name.to_owned());
+    assert_eq!(found, [(some("a"), some("a")), (some("b"), None), (None, some("d"))]);
+    assert_eq!((before.len(), before.is_empty()), (3, false));
+}
