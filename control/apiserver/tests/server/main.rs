@@ -12,4 +12,5 @@ mod fixture;
 mod http_surface;
 mod kubectl;
 mod nodes;
+mod services;
 mod versions;
