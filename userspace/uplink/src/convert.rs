@@ -3,15 +3,22 @@
 //! In: messages. Out: changes; what does not parse is left out with a warning, since one bad object must not
 //! take the line down. Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use beeline_proto::feed::{self as wire, change::Kind};
 use beeline_tables::{
-    Backend, Change, EndpointIdentity, Identity, NodeAddress, NodeName, ObjectKey, ObjectName,
-    PodIntent, Protocol, Referenced, Service, ServicePort, ServiceType, Slice, SlicePort,
-    TrafficPolicy,
+    Backend, Change, EndpointIdentity, Hints, Identity, NodeAddress, NodeName, ObjectKey,
+    ObjectName, PodIntent, Protocol, Referenced, Service, ServicePort, ServiceType, Slice,
+    SlicePort, TrafficPolicy,
 };
+use ipnet::{IpNet, Ipv4Net};
+
+#[cfg(test)]
+mod tests;
+
+/// A range in which no caller is.
+const NOBODY: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::BROADCAST, 32));
 
 /// All changes of a batch that make sense.
 pub(crate) fn changes(changes: Vec<wire::Change>) -> Vec<Change> {
@@ -43,7 +50,24 @@ fn object_name(name: &wire::Name) -> ObjectName {
 }
 
 fn address(text: &str, whose: &str) -> Option<IpAddr> {
-    text.parse().inspect_err(|_| tracing::warn!(text, whose, "not an IP address")).ok()
+    text.parse().inspect_err(|_| tracing::warn!(text, whose, "not an address")).ok()
+}
+
+fn addresses(texts: &[String], whose: &str) -> Vec<IpAddr> {
+    texts.iter().filter_map(|text| address(text, whose)).collect()
+}
+
+fn ranges(texts: &[String], whose: &str) -> Vec<IpNet> {
+    let range = |text: &String| {
+        text.parse::<IpNet>().inspect_err(|_| tracing::warn!(text, whose, "not a range")).ok()
+    };
+    texts.iter().filter_map(range).collect()
+}
+
+/// No range at all means everybody; ranges that do not parse must not come to mean that.
+fn source_ranges(texts: &[String], whose: &str) -> Vec<IpNet> {
+    let ranges = ranges(texts, whose);
+    if ranges.is_empty() && !texts.is_empty() { vec![NOBODY] } else { ranges }
 }
 
 fn port(number: u32) -> u16 {
@@ -77,16 +101,16 @@ fn service(from: wire::Service) -> Service {
             "ExternalName" => ServiceType::ExternalName,
             _ => ServiceType::ClusterIp,
         },
-        cluster_ips: from.cluster_ips.iter().filter_map(|ip| address(ip, &from.name)).collect(),
+        cluster_ips: addresses(&from.cluster_ips, &from.name),
+        external_ips: addresses(&from.external_ips, &from.name),
+        load_balancer_ips: addresses(&from.load_balancer_ips, &from.name),
+        source_ranges: source_ranges(&from.source_ranges, &from.name),
         ports: ports.collect(),
         affinity_timeout_s: Some(from.affinity_timeout_s).filter(|s| *s > 0),
         internal_policy: policy(&from.internal_traffic_policy),
         external_policy: policy(&from.external_traffic_policy),
         publish_not_ready: from.publish_not_ready,
-        external_ips: Vec::new(),
-        load_balancer_ips: Vec::new(),
-        source_ranges: Vec::new(),
-        health_check_port: None,
+        health_check_port: Some(port(from.health_check_port)).filter(|port| *port > 0),
         name,
     }
 }
@@ -102,7 +126,7 @@ fn slice(from: wire::Slice) -> Slice {
             pod: Some(e.pod)
                 .filter(|p| !p.is_empty())
                 .map(|p| ObjectName::new(&from.namespace, &p)),
-            hints: None,
+            hints: e.hints.map(hints),
         })
     });
     let ports = from.ports.into_iter().map(|p| SlicePort {
@@ -118,11 +142,27 @@ fn slice(from: wire::Slice) -> Slice {
     }
 }
 
+fn hints(from: wire::Hints) -> Arc<Hints> {
+    Arc::new(Hints {
+        zones: from.zones.into_iter().map(Into::into).collect(),
+        nodes: from.nodes.into_iter().map(|name| NodeName(name.into())).collect(),
+    })
+}
+
+/// What a list says, or what older servers say instead of it.
+fn several(list: &[String], one: &str) -> Vec<String> {
+    if list.is_empty() && !one.is_empty() { vec![one.to_owned()] } else { list.to_vec() }
+}
+
 fn endpoint(from: &wire::Endpoint) -> Option<EndpointIdentity> {
+    let addresses = addresses(&several(&from.addresses, &from.address), &from.name);
+    if addresses.is_empty() {
+        return None;
+    }
     Some(EndpointIdentity {
         pod: ObjectName::new(&from.namespace, &from.name),
         uid: from.uid.as_str().into(),
-        addresses: vec![address(&from.address, &from.name)?],
+        addresses,
         identity: Identity(from.identity),
         node: NodeName(from.node_name.as_str().into()),
     })
@@ -130,14 +170,15 @@ fn endpoint(from: &wire::Endpoint) -> Option<EndpointIdentity> {
 
 /// A node without an address cannot be reached and is left out until it has one.
 fn node(from: &wire::Node) -> Option<NodeAddress> {
-    if from.internal_ip.is_empty() {
+    let internal_ips = addresses(&several(&from.internal_ips, &from.internal_ip), &from.name);
+    if internal_ips.is_empty() {
         return None;
     }
     Some(NodeAddress {
         node: NodeName(from.name.as_str().into()),
-        internal_ips: vec![address(&from.internal_ip, &from.name)?],
-        pod_cidrs: from.pod_cidr.parse().into_iter().collect(),
-        zone: None,
+        internal_ips,
+        pod_cidrs: ranges(&several(&from.pod_cidrs, &from.pod_cidr), &from.name),
+        zone: Some(from.zone.as_str()).filter(|zone| !zone.is_empty()).map(Into::into),
     })
 }
 
