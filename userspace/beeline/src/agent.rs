@@ -84,7 +84,7 @@ impl Agent {
             tasks,
         );
         let network = Network::find(&config, &uplink).await?;
-        ground.net.install_guards(network.service_cidr, network.cluster_pod_cidr).await?;
+        ground.net.install_guards(network.guarded()).await?;
         let links = NodeNetwork::start(ground.net.clone(), &instance.id, network.pod_cidr)
             .await
             .context("take over the pods' links")?;
@@ -170,7 +170,7 @@ async fn prepare(config: &Config, instance: &Instance, tasks: &Tasks) -> anyhow:
     Footprint::record(&instance.id, &roots)?;
     let net = Net::new();
     // Before the first pod or rule exists: no address of these ranges may ever leave by the default route.
-    net.install_guards(config.service_cidr.v4, config.pod_cidr.v4).await?;
+    net.install_guards(config.service_cidr.all().chain(config.pod_cidr.all()).collect()).await?;
     let node_ip = match config.node_ip {
         Some(ip) => ip,
         None => net.internal_ip().await?,

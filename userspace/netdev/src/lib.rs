@@ -10,7 +10,7 @@
 //! let net = beeline_netdev::Net::new();
 //! let services = "10.43.0.0/16".parse().expect("a range");
 //! let pods = "10.42.0.0/16".parse().expect("a range");
-//! net.install_guards(services, pods).await?;
+//! net.install_guards(vec![services, pods]).await?;
 //! let link = net.create_pod_link("a1b2c3", "4f9d…", 4711, "10.42.0.7".parse().expect("an address")).await?;
 //! assert!(link.host_ifindex > 0);
 //! # Ok(())

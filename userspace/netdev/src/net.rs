@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::{Mac, NetError};
 
@@ -95,10 +95,10 @@ impl Net {
         Self::default()
     }
 
-    /// Unreachable routes for the Service range and the cluster's pod range, behind all other routes to them:
+    /// Unreachable routes for the Service ranges and the cluster's pod ranges, behind all other routes to them:
     /// what is not translated or not routed ends here and never leaves by the default route. Idempotent.
-    pub async fn install_guards(&self, services: Ipv4Net, pods: Ipv4Net) -> Result<(), NetError> {
-        work("install guards", move || routes::install_guards(&[services, pods])).await
+    pub async fn install_guards(&self, ranges: Vec<IpNet>) -> Result<(), NetError> {
+        work("install guards", move || routes::install_guards(&ranges)).await
     }
 
     /// The node's own address in its pod range (the first one), on `lo`: what pods see as the source of

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 use beeline_uplink::{Uplink, Welcome};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -19,6 +19,20 @@ pub struct Network {
     pub cluster_pod_cidr: Ipv4Net,
     /// All Services' addresses.
     pub service_cidr: Ipv4Net,
+    /// The ranges of the cluster's second family, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub v6: Option<Ipv6>,
+}
+
+/// The cluster's IPv6 ranges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipv6 {
+    /// This node's piece.
+    pub pod_cidr: Ipv6Net,
+    /// All pods' addresses.
+    pub cluster_pod_cidr: Ipv6Net,
+    /// All Services' addresses.
+    pub service_cidr: Ipv6Net,
 }
 
 impl Network {
@@ -61,17 +75,21 @@ impl Network {
             pod_cidr: range(&heard.pod_cidr)?,
             cluster_pod_cidr: range(&heard.cluster_pod_cidr)?,
             service_cidr: range(&heard.service_cidr)?,
+            v6: Ipv6::of(heard),
         };
         match known {
             Some(known) if known == heard => Ok(known),
-            Some(known) => bail!(
-                "the server gives this node the pod range {}, but its pods have addresses of {}: it was part of \
+            Some(known) if (Self { v6: heard.v6, ..known }) != heard || known.v6.is_some() => {
+                bail!(
+                    "the server gives this node the pod range {}, but its pods have addresses of {}: it was part of \
                  another cluster. End them with `beeline stop --kill` and remove {}",
-                heard.pod_cidr,
-                known.pod_cidr,
-                path.display()
-            ),
-            None => {
+                    heard.pod_cidr,
+                    known.pod_cidr,
+                    path.display()
+                )
+            }
+            // New, or a second family came.
+            _ => {
                 let aside = path.with_extension("new");
                 std::fs::write(&aside, serde_json::to_vec(&heard)?)
                     .and_then(|()| std::fs::rename(&aside, path))
@@ -79,5 +97,23 @@ impl Network {
                 Ok(heard)
             }
         }
+    }
+
+    /// What must never leave this machine by its default route.
+    pub fn guarded(&self) -> Vec<IpNet> {
+        let four = [self.service_cidr, self.cluster_pod_cidr].map(IpNet::V4);
+        let six = self.v6.map(|v6| [v6.service_cidr, v6.cluster_pod_cidr].map(IpNet::V6));
+        four.into_iter().chain(six.into_iter().flatten()).collect()
+    }
+}
+
+impl Ipv6 {
+    fn of(heard: &Welcome) -> Option<Self> {
+        let six = |ranges: &[String]| ranges.iter().find_map(|range| range.parse().ok());
+        Some(Self {
+            pod_cidr: six(&heard.pod_cidrs)?,
+            cluster_pod_cidr: six(&heard.cluster_pod_cidrs)?,
+            service_cidr: six(&heard.service_cidrs)?,
+        })
     }
 }

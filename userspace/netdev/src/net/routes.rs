@@ -1,8 +1,11 @@
 //! Routes of protocol 190: guards, pods, peers.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, Ipv6Addr},
+};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::{
@@ -30,19 +33,20 @@ pub(super) struct Route {
     message: RouteMessage,
 }
 
-/// Our routes in the main table.
+/// Our IPv4 routes in the main table.
 pub(super) fn list(wire: &Wire) -> Result<Vec<Route>, NetError> {
     let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    Ok(ours(wire, question)?.into_iter().filter_map(parse).collect())
+}
+
+fn ours(wire: &Wire, question: RouteMessage) -> Result<Vec<RouteMessage>, NetError> {
     let found = wire.dump("list routes", RouteNetlinkMessage::GetRoute(question))?;
-    Ok(found
-        .into_iter()
-        .filter_map(|message| match message {
-            RouteNetlinkMessage::NewRoute(route) => Some(route),
-            _ => None,
-        })
-        .filter(|route| route.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL))
-        .filter_map(parse)
-        .collect())
+    let routes = found.into_iter().filter_map(|message| match message {
+        RouteNetlinkMessage::NewRoute(route) => Some(route),
+        _ => None,
+    });
+    let mark = RouteProtocol::Other(ROUTE_PROTOCOL);
+    Ok(routes.filter(|route| route.header.protocol == mark).collect())
 }
 
 fn parse(message: RouteMessage) -> Option<Route> {
@@ -62,15 +66,23 @@ fn parse(message: RouteMessage) -> Option<Route> {
     Some(Route { destination, gateway, oif, guard, message })
 }
 
-pub(super) fn install_guards(ranges: &[Ipv4Net]) -> Result<(), NetError> {
+pub(super) fn install_guards(ranges: &[IpNet]) -> Result<(), NetError> {
     let wire = Wire::open()?;
     let guards = ranges.iter().map(|range| {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(range.network(), range.prefix_len())
-            .kind(RouteType::Unreachable)
-            .priority(GUARD_METRIC)
-            .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
-            .build();
+        let route = match range {
+            IpNet::V4(range) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(range.network(), range.prefix_len())
+                .kind(RouteType::Unreachable)
+                .priority(GUARD_METRIC)
+                .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+                .build(),
+            IpNet::V6(range) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(range.network(), range.prefix_len())
+                .kind(RouteType::Unreachable)
+                .priority(GUARD_METRIC)
+                .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+                .build(),
+        };
         Change::new(
             format!("install the guard route unreachable {range}"),
             RouteNetlinkMessage::NewRoute(route),
@@ -166,5 +178,11 @@ pub(super) fn remove_all() -> Result<(), NetError> {
     let wire = Wire::open()?;
     let mut routes = list(&wire)?;
     routes.sort_by_key(|route| route.guard);
-    wire.changes(routes.into_iter().map(removal).collect())
+    wire.changes(routes.into_iter().map(removal).collect())?;
+    let six = ours(&wire, RouteMessageBuilder::<Ipv6Addr>::new().build())?;
+    let removal = |message| {
+        Change::new("remove an IPv6 route", RouteNetlinkMessage::DelRoute(message), 0)
+            .fine(&[libc::ESRCH])
+    };
+    wire.changes(six.into_iter().map(removal).collect())
 }

@@ -188,6 +188,12 @@ fn a_pod_that_died_is_named_and_nothing_stays() {
     });
 }
 
+/// A cluster of both families.
+fn guards() -> Vec<IpNet> {
+    let ranges = ["10.43.0.0/16", "10.42.0.0/16", "fd43::/112", "fd42::/48"];
+    ranges.iter().map(|range| range.parse().unwrap()).collect()
+}
+
 #[test]
 fn guards_hold_even_with_a_default_route_and_go_with_cleanup() {
     in_namespace("guards_hold_even_with_a_default_route_and_go_with_cleanup", async |net| {
@@ -197,13 +203,21 @@ fn guards_hold_even_with_a_default_route_and_go_with_cleanup() {
         ip("address add 192.168.77.2/24 dev up0");
         ip("route add default via 192.168.77.1");
         for _ in 0..2 {
-            net.install_guards(range("10.43.0.0/16"), range("10.42.0.0/16")).await.unwrap();
+            net.install_guards(guards()).await.unwrap();
         }
         net.install_gateway(INSTANCE, range("10.42.3.0/24")).await.unwrap();
         let routes = ip("route show proto 190");
         assert_eq!(routes.matches("unreachable").count(), 2, "{routes}");
         let refused =
             TcpStream::connect_timeout(&"10.43.0.1:443".parse().unwrap(), Duration::from_secs(1))
+                .unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::HostUnreachable);
+        let six = ip("-6 route show proto 190");
+        assert_eq!(six.matches("unreachable").count(), 2, "{six}");
+        ip("address add 2001:db8::2/64 dev up0 nodad");
+        ip("-6 route add default via 2001:db8::1");
+        let refused =
+            TcpStream::connect_timeout(&"[fd43::1]:443".parse().unwrap(), Duration::from_secs(1))
                 .unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::HostUnreachable);
         assert_eq!(net.internal_ip().await.unwrap(), address("192.168.77.2"));
@@ -213,6 +227,7 @@ fn guards_hold_even_with_a_default_route_and_go_with_cleanup() {
         net.create_pod_link(INSTANCE, UID, pod.pid(), address("10.42.3.7")).await.unwrap();
         net.cleanup(INSTANCE).await.unwrap();
         assert_eq!(ip("route show proto 190"), "");
+        assert_eq!(ip("-6 route show proto 190"), "");
         assert!(!ip("address show dev lo").contains("10.42.3.1"));
         assert!(net.list_owned_links(INSTANCE).await.unwrap().is_empty());
         assert!(ip("route show").contains("default via 192.168.77.1"), "what is not ours stays");
@@ -226,7 +241,7 @@ fn peer_routes_follow_what_is_wanted() {
         ip("link set up0 mtu 1400 up");
         ip("link set up1 up");
         ip("address add 192.168.77.2/24 dev up0");
-        net.install_guards(range("10.43.0.0/16"), range("10.42.0.0/16")).await.unwrap();
+        net.install_guards(guards()).await.unwrap();
         let near = (range("10.42.5.0/24"), address("192.168.77.5"));
         let far = (range("10.42.6.0/24"), address("172.30.0.6"));
         let failures = net.set_peer_routes(vec![near, far]).await.unwrap();
