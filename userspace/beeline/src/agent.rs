@@ -18,10 +18,14 @@ use beeline_pods::{NodeNetwork, Pods, node::Machine, ports::Ports};
 use beeline_registry::{Caller, Registry};
 use beeline_tables::{NodeName, Reader, Tables};
 use beeline_uplink::{LineState, Uplink};
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 
 use crate::{
-    config::{Config, Role},
+    config::{
+        Cidrs, Config, Role,
+        dataplane::{sizes, with_loopback},
+    },
     image,
     instance::Instance,
     server::Server,
@@ -219,18 +223,29 @@ async fn start_datapath(
     node_address: Ipv4Addr,
     tasks: &Tasks,
 ) -> anyhow::Result<Datapath> {
-    let mut datapath = beeline_datapath::Config::new(
-        &config.bpf_root,
-        &ground.cgroup_root,
-        &instance.id,
-        &config.node_name,
-    );
-    let found = ground.net.host_addresses().await?;
-    datapath.host_addresses =
-        found.iter().map(|f| f.address.into()).filter(|ip: &IpAddr| !ip.is_loopback()).collect();
-    datapath.host_addresses.push(node_address.into());
-    datapath.host_addresses.sort_unstable();
-    datapath.host_addresses.dedup();
+    let outside = ground.net.outside_ips().await?;
+    let own: Vec<IpAddr> = vec![ground.node_ip.into()];
+    let mut host_addresses = outside.clone();
+    host_addresses.push(node_address.into());
+    host_addresses.sort_unstable();
+    host_addresses.dedup();
+    let datapath = beeline_datapath::Config {
+        host_addresses,
+        node_port_addresses: config.node_ports()?.of(&outside, &own),
+        loopback_node_ports: with_loopback(&config.nodeport_addresses),
+        uplinks: uplinks(config, ground).await?,
+        edge: config.edge.into(),
+        lb_mode: config.lb_mode.into(),
+        masquerade: config.masquerade,
+        cluster_ranges: cluster_ranges(config),
+        sizes: sizes(&config.map_size),
+        ..beeline_datapath::Config::new(
+            &config.bpf_root,
+            &ground.cgroup_root,
+            &instance.id,
+            &config.node_name,
+        )
+    };
     Datapath::start(datapath, tasks).await.with_context(|| {
         format!(
             "start the dataplane with --bpf-root {} and --cgroup-root {}",
@@ -238,6 +253,20 @@ async fn start_datapath(
             ground.cgroup_root.display()
         )
     })
+}
+
+/// What was given, else the interface by which others reach the node.
+async fn uplinks(config: &Config, ground: &Ground) -> anyhow::Result<Vec<String>> {
+    if !config.uplink.is_empty() {
+        return Ok(config.uplink.clone());
+    }
+    let found = ground.net.uplink().await.context("find the interface of the default route")?;
+    Ok(found.into_iter().map(|uplink| uplink.name).collect())
+}
+
+/// Pods and Services: whatever node they are on, they are reached without masquerade.
+fn cluster_ranges(config: &Config) -> Vec<IpNet> {
+    [config.pod_cidr, config.service_cidr].into_iter().flat_map(Cidrs::all).collect()
 }
 
 async fn follow_events(

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 mod cidrs;
+pub mod dataplane;
 
 pub use cidrs::{Cidrs, PortRange};
+use dataplane::{Edge, LbMode, MapSize, NodePorts};
 
 /// Everything that a server or an agent can be told; flags win over the file.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
@@ -62,6 +64,28 @@ pub struct NodeOptions {
     /// Give Services of type LoadBalancer the addresses of the nodes [default: true]
     #[arg(long, value_name = "BOOL")]
     pub service_lb: Option<bool>,
+    /// The interfaces by which the world is reached: packets for Services that arrive there are balanced
+    /// [default: that of the default route]
+    #[arg(long, value_name = "IFNAME,..", value_delimiter = ',')]
+    pub uplink: Vec<String>,
+    /// How packets from outside reach a backend on another node: with this node's address, so that answers come back
+    /// this way, or with the client's, so that the backend's node answers directly [default: snat]
+    #[arg(long, value_enum)]
+    pub lb_mode: Option<LbMode>,
+    /// Whether packets from outside are translated by the interface's driver (XDP), before the kernel has made anything
+    /// of them [default: off]
+    #[arg(long, value_enum)]
+    pub edge: Option<Edge>,
+    /// Node ports and health checks answer at this node's addresses in these ranges only; with a range that holds it, at
+    /// the loopback address too; `primary`: at the node's own address [default: at all but loopback]
+    #[arg(long, value_name = "CIDR,..", value_delimiter = ',')]
+    pub nodeport_addresses: Vec<String>,
+    /// Pods that leave the cluster take this node's address [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub masquerade: Option<bool>,
+    /// The size of a map of the dataplane, such as CONNTRACK=524288; may be repeated. A map that exists keeps its size
+    #[arg(long, value_name = "NAME=ENTRIES")]
+    pub map_size: Vec<MapSize>,
     /// The cluster's DNS domain [default: cluster.local]
     #[arg(long, value_name = "DOMAIN")]
     pub cluster_domain: Option<String>,
@@ -184,6 +208,18 @@ pub struct Config {
     pub service_node_port_range: PortRange,
     /// Services of type LoadBalancer get the addresses of the nodes.
     pub service_lb: bool,
+    /// The interfaces by which the world is reached; none: that of the default route.
+    pub uplink: Vec<String>,
+    /// How packets from outside reach a backend on another node.
+    pub lb_mode: LbMode,
+    /// Where packets from outside are translated.
+    pub edge: Edge,
+    /// Where node ports answer, as given.
+    pub nodeport_addresses: Vec<String>,
+    /// Pods that leave the cluster take this node's address.
+    pub masquerade: bool,
+    /// Sizes of maps that are not the usual ones.
+    pub map_size: Vec<MapSize>,
     /// The cluster's DNS domain.
     pub cluster_domain: String,
     /// The server to join.
@@ -229,6 +265,12 @@ impl Config {
                 .service_node_port_range
                 .unwrap_or(PortRange { first: 30_000, last: 32_767 }),
             service_lb: options.service_lb.unwrap_or(true),
+            uplink: options.uplink,
+            lb_mode: options.lb_mode.unwrap_or_default(),
+            edge: options.edge.unwrap_or_default(),
+            nodeport_addresses: options.nodeport_addresses,
+            masquerade: options.masquerade.unwrap_or(true),
+            map_size: options.map_size,
             cluster_domain: options.cluster_domain.unwrap_or_else(|| "cluster.local".into()),
             server: options.server,
             token: options.token,
@@ -237,8 +279,14 @@ impl Config {
             log: options.log.unwrap_or_else(|| "info".into()),
             log_format: options.log_format.unwrap_or_default(),
         };
+        config.node_ports()?;
         config.check()?;
         Ok(config)
+    }
+
+    /// Where node ports answer.
+    pub fn node_ports(&self) -> anyhow::Result<NodePorts> {
+        NodePorts::parse(&self.nodeport_addresses)
     }
 
     /// The URL at which this machine's own clients reach the API.
@@ -281,11 +329,17 @@ fn merge(flags: NodeOptions, file: NodeOptions) -> NodeOptions {
         node_name: flags.node_name.or(file.node_name),
         node_ip: flags.node_ip.or(file.node_ip),
         listen: flags.listen.or(file.listen),
-        tls_san: if flags.tls_san.is_empty() { file.tls_san } else { flags.tls_san },
+        tls_san: either(flags.tls_san, file.tls_san),
         pod_cidr: flags.pod_cidr.or(file.pod_cidr),
         service_cidr: flags.service_cidr.or(file.service_cidr),
         service_node_port_range: flags.service_node_port_range.or(file.service_node_port_range),
         service_lb: flags.service_lb.or(file.service_lb),
+        uplink: either(flags.uplink, file.uplink),
+        lb_mode: flags.lb_mode.or(file.lb_mode),
+        edge: flags.edge.or(file.edge),
+        nodeport_addresses: either(flags.nodeport_addresses, file.nodeport_addresses),
+        masquerade: flags.masquerade.or(file.masquerade),
+        map_size: either(flags.map_size, file.map_size),
         cluster_domain: flags.cluster_domain.or(file.cluster_domain),
         server: flags.server.or(file.server),
         token: flags.token.or(file.token),
@@ -294,6 +348,11 @@ fn merge(flags: NodeOptions, file: NodeOptions) -> NodeOptions {
         log: flags.log.or(file.log),
         log_format: flags.log_format.or(file.log_format),
     }
+}
+
+/// A list is one word: the file's does not add to the flags'.
+fn either<T>(flags: Vec<T>, file: Vec<T>) -> Vec<T> {
+    if flags.is_empty() { file } else { flags }
 }
 
 /// A name under /run/netns, or a path.

@@ -34,8 +34,10 @@ mod options;
 
 use endpoints::Endpoints;
 use ledger::{Ledger, Now};
+use options::Options;
 pub use options::ProxyArgs;
-use options::{NodePorts, Options};
+
+use crate::config::dataplane::NodePorts;
 
 /// Between two attempts to have a port that is taken: that of a proxy which is being replaced, perhaps.
 const PORT_RETRY: Duration = Duration::from_secs(5);

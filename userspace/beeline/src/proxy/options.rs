@@ -3,7 +3,7 @@
 //! In: what was typed. Out: one resolved configuration. What cannot be right is refused with the flag's name.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
 
@@ -12,7 +12,10 @@ use beeline_kit::telemetry;
 use clap::Args;
 use ipnet::IpNet;
 
-use crate::config::{self, LogFormat};
+use crate::config::{
+    self, LogFormat,
+    dataplane::{Edge, LbMode, NodePorts, with_loopback},
+};
 
 /// kube-proxy's port for health.
 const HEALTHZ_PORT: u16 = 10256;
@@ -75,55 +78,6 @@ pub struct ProxyArgs {
     pub log_format: LogFormat,
 }
 
-/// How packets from outside reach a backend on another node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LbMode {
-    /// With this node's address.
-    #[default]
-    Snat,
-    /// With the client's.
-    Dsr,
-}
-
-impl From<LbMode> for beeline_datapath::LbMode {
-    fn from(mode: LbMode) -> Self {
-        match mode {
-            LbMode::Snat => Self::Snat,
-            LbMode::Dsr => Self::Dsr,
-        }
-    }
-}
-
-/// Where packets from outside are translated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Edge {
-    /// At the interface's tc hook.
-    #[default]
-    Off,
-    /// In its driver; refused where the driver cannot.
-    Native,
-}
-
-impl From<Edge> for beeline_datapath::Edge {
-    fn from(edge: Edge) -> Self {
-        match edge {
-            Edge::Off => Self::Off,
-            Edge::Native => Self::Native,
-        }
-    }
-}
-
-/// At which of its addresses a node answers node ports.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NodePorts {
-    /// At all.
-    All,
-    /// At those that the Node object names.
-    Primary,
-    /// At those in one of these ranges.
-    Within(Vec<IpNet>),
-}
-
 /// What is in effect.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -153,7 +107,7 @@ impl Options {
             node: config::node_name(args.hostname_override.clone())?,
             healthz: address("--healthz-bind-address", &args.healthz_bind_address, HEALTHZ_PORT)?,
             metrics: address("--metrics-bind-address", &args.metrics_bind_address, METRICS_PORT)?,
-            node_ports: node_ports(&args.nodeport_addresses)?,
+            node_ports: NodePorts::parse(&args.nodeport_addresses)?,
             loopback_node_ports: with_loopback(&args.nodeport_addresses),
             netns: args.netns.clone().map(config::netns_path),
             args,
@@ -176,32 +130,6 @@ fn address(flag: &str, given: &str, port: u16) -> anyhow::Result<Option<SocketAd
             "{flag} {given:?} is no address: give one such as 127.0.0.1:{port}, or \"\" for none"
         )
     })
-}
-
-fn node_ports(given: &[String]) -> anyhow::Result<NodePorts> {
-    match given {
-        [] => return Ok(NodePorts::All),
-        [word] if word == "primary" => return Ok(NodePorts::Primary),
-        _ => {}
-    }
-    let range = |text: &String| {
-        text.parse::<IpNet>().with_context(|| {
-            format!(
-                "--nodeport-addresses {text:?} is no range: give one such as 192.0.2.0/24, or `primary` alone"
-            )
-        })
-    };
-    let ranges: Vec<IpNet> = given.iter().map(range).collect::<anyhow::Result<_>>()?;
-    // What matches everything of a family, as upstream's default 0.0.0.0/0 does, is no restriction.
-    let all = ranges.iter().all(|range| range.prefix_len() == 0);
-    Ok(if all { NodePorts::All } else { NodePorts::Within(ranges) })
-}
-
-/// Asked for by a range that holds it; nobody gets it unasked.
-fn with_loopback(given: &[String]) -> bool {
-    let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
-    let ranges = given.iter().filter_map(|text| text.parse::<IpNet>().ok());
-    ranges.into_iter().any(|range| loopback.iter().any(|address| range.contains(address)))
 }
 
 #[cfg(test)]
