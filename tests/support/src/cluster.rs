@@ -63,6 +63,14 @@ impl Cluster {
         self.node("agent", &[&format!("--server={URL}"), &format!("--token={token}")])
     }
 
+    /// A stranger on the nodes' switch.
+    pub fn outsider(&self, address: &str) -> anyhow::Result<Net> {
+        let number = self.plugged.fetch_add(1, Ordering::Relaxed) + 1;
+        let net = Net::new()?;
+        net.plug(&self.switch, &format!("p{number}"), address)?;
+        Ok(net)
+    }
+
     fn node(&self, command: &str, arguments: &[&str]) -> anyhow::Result<Node> {
         let number = self.plugged.fetch_add(1, Ordering::Relaxed) + 1;
         let net = Net::new()?;
