@@ -39,7 +39,8 @@ fn main() -> Result<()> {
         let [a, b] = &pods.pods;
         let caller = (Addr::from(CLIENT), 40_000);
         let known = frame::tcp(caller, (VIP.into(), 80), TCP_ACK);
-        let strange = frame::tcp(caller, (Addr::from(Ipv4Addr::new(198, 51, 100, 9)), 443), TCP_ACK);
+        let strange =
+            frame::tcp(caller, (Addr::from(Ipv4Addr::new(198, 51, 100, 9)), 443), TCP_ACK);
         kernel.send("from_outside", ifindex, &frame::tcp(caller, (VIP.into(), 80), TCP_SYN))?;
         let between = frame::tcp(a.at(40_000), b.at(80), TCP_ACK);
         kernel.send("from_pod", a.ifindex, &frame::tcp(a.at(40_000), b.at(80), TCP_SYN))?;
@@ -53,7 +54,9 @@ fn main() -> Result<()> {
             let cost = median(|| kernel.cost(program, link, bytes, REPEAT))?;
             println!("{name:40} {cost:4} ns");
         }
-        for (name, bytes) in [("edge, known, to another node", &known), ("edge, not ours", &strange)] {
+        for (name, bytes) in
+            [("edge, known, to another node", &known), ("edge, not ours", &strange)]
+        {
             let cost = median(|| edge(&mut kernel, ifindex, bytes))?;
             println!("{name:40} {cost:4} ns");
         }

@@ -235,12 +235,12 @@ pub enum BenchCommand {
         output: Output,
     },
     /// The proxy beside iptables and nftables in kube-proxy's layouts, in namespaces of its own
-    Proxy(ProxyArgs),
+    Proxy(BenchProxyArgs),
 }
 
 /// `beeline bench proxy`.
 #[derive(Debug, Args)]
-pub struct ProxyArgs {
+pub struct BenchProxyArgs {
     /// A first look that ends within two minutes: 1 and 1,000 Services
     #[arg(long)]
     pub quick: bool,

@@ -1,4 +1,5 @@
 //! The informer against a real API server that goes away, comes back and forgets.
+#![expect(clippy::unwrap_used, reason = "a test whose world cannot be made fails")]
 
 use std::{
     net::{IpAddr, SocketAddr},

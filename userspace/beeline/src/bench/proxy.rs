@@ -14,13 +14,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Progress;
 use crate::{
-    cli::ProxyArgs,
+    cli::BenchProxyArgs,
     output::{self, Table},
     process,
 };
 
 /// Carry out the command.
-pub fn run(args: &ProxyArgs) -> anyhow::Result<()> {
+pub fn run(args: &BenchProxyArgs) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("namespaces, rules and programs need root: run it with sudo");
     }
@@ -35,7 +35,7 @@ pub fn run(args: &ProxyArgs) -> anyhow::Result<()> {
 }
 
 /// Print and write what was asked for.
-fn publish(args: &ProxyArgs, report: &Report) -> anyhow::Result<()> {
+fn publish(args: &BenchProxyArgs, report: &Report) -> anyhow::Result<()> {
     let json = report.to_json()?;
     match args.json.as_deref() {
         Some(path) if path == Path::new("-") => output::line(&json),
@@ -51,7 +51,7 @@ fn publish(args: &ProxyArgs, report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn options(args: &ProxyArgs) -> anyhow::Result<Options> {
+fn options(args: &BenchProxyArgs) -> anyhow::Result<Options> {
     let services = match (args.services.as_slice(), args.quick) {
         ([], true) => Options::SERVICES_QUICK.to_vec(),
         ([], false) => Options::SERVICES.to_vec(),

@@ -283,7 +283,7 @@ fn a_node_without_a_network_still_has_an_address() {
         assert_eq!(net.uplink().await.unwrap(), None);
         let internal: Vec<_> = net.host_addresses().await.unwrap();
         assert!(internal.iter().all(|address| address.internal), "{internal:?}");
-        assert_eq!(net.outside_ips().await.unwrap(), Vec::<std::net::IpAddr>::new());
+        assert_eq!(net.outside_ips().await.unwrap(), Vec::<IpAddr>::new());
     });
 }
 
