@@ -53,7 +53,7 @@ fn kubectl_is_told_what_is_wrong() -> anyhow::Result<()> {
     );
     refused(
         "apiVersion: v1\nkind: Service\nmetadata: { name: s }\nspec: { clusterIP: 10.9.9.9, ports: [{ port: 80 }] }\n",
-        &["spec.clusterIP", "10.9.9.9", "not in the valid range"],
+        &["spec.clusterIPs", "10.9.9.9", "the range of valid IPs is 10.43.0.0/16"],
     );
     refused(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: { name: d }\nspec: { selector: { matchLabels: { a: b } }, template: { metadata: { labels: { a: c } }, spec: { containers: [{ name: a, image: b }] } } }\n",
