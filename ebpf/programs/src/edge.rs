@@ -22,8 +22,11 @@ pub fn edge(ctx: XdpContext) -> u32 {
     let Some(scratch) = scratch() else {
         return XDP_PASS;
     };
-    // Pieces are put in order by those who have more time.
-    if !outside::read(&Driver(&ctx), scratch) || scratch.packet.part != Part::Whole {
+    // Pieces are put in order, and errors told on, by those who have more time.
+    if !outside::read(&Driver(&ctx), scratch)
+        || scratch.packet.part != Part::Whole
+        || outside::is_control(&scratch.packet)
+    {
         return XDP_PASS;
     }
     match handle(&ctx, scratch) {
@@ -37,7 +40,7 @@ pub fn edge(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn handle(ctx: &XdpContext, scratch: &mut Scratch) -> Result<u32, DropReason> {
-    match outside::arrive(&mut Driver(ctx), Hook::Edge, scratch)? {
+    match outside::arrive_early(&mut Driver(ctx), Hook::Edge, scratch)? {
         Outcome::Untouched | Outcome::Refused => Ok(XDP_PASS),
         Outcome::Rewritten if scratch.onward.is_local => Ok(XDP_PASS),
         Outcome::Rewritten if scratch.onward.tells_frontend => leave_to_tc(ctx, scratch),

@@ -97,6 +97,19 @@ pub fn arrive<F: FrameMut>(
     }
 }
 
+/// The same for a whole packet that is not ICMP.
+#[inline(always)]
+pub fn arrive_early<F: FrameMut>(
+    frame: &mut F,
+    hook: Hook,
+    scratch: &mut Scratch,
+) -> Result<Outcome, DropReason> {
+    match known(frame, scratch) {
+        BEGINS => unpack(begin(frame, hook as u32, scratch)),
+        code => unpack(code),
+    }
+}
+
 /// A packet is about to leave by an uplink; it lies in `scratch`.
 #[inline(always)]
 pub fn leave<F: FrameMut>(frame: &mut F, scratch: &mut Scratch) -> Result<Outcome, DropReason> {
@@ -143,8 +156,9 @@ fn go_on<F: FrameMut>(frame: &mut F, scratch: &mut Scratch) -> Result<Option<Out
     finish(frame, scratch, stays_here(track)).map(Some)
 }
 
+/// Whether it is ICMP of either family.
 #[inline(always)]
-fn is_control(packet: &Packet) -> bool {
+pub fn is_control(packet: &Packet) -> bool {
     packet.tuple.proto == Proto::Icmp as u8 || packet.tuple.proto == Proto::Icmp6 as u8
 }
 
