@@ -77,7 +77,7 @@ fn forget(tuple: &Tuple, track: &Track) {
 pub enum Source {
     /// The caller's own; its port too, unless another connection to the same backend has it.
     Caller,
-    /// This node's, with a port of the range that is set aside for it.
+    /// This node's, with a port of the range that is set aside for it, where the protocol's can be another one.
     Node,
 }
 
@@ -87,6 +87,7 @@ pub enum Source {
 pub fn begin(source: Source, scratch: &mut Scratch) -> Result<(), DropReason> {
     let Scratch { packet, opening, track, key, .. } = scratch;
     let (wanted, ports) = (opening.rewrite.source_port, node::snat_ports());
+    let has_port = has_port(opening.tuple.proto);
     // SAFETY: no arguments, callable from every program type.
     let random = unsafe { bpf_get_prandom_u32() };
     let mut attempt = 0;
@@ -94,7 +95,7 @@ pub fn begin(source: Source, scratch: &mut Scratch) -> Result<(), DropReason> {
         if attempt == SNAT_ATTEMPTS {
             return Err(DropReason::SnatExhausted);
         }
-        if source == Source::Node || attempt > 0 {
+        if has_port && (source == Source::Node || attempt > 0) {
             let (first, last) = ports;
             opening.rewrite.source_port = snat::candidate(attempt, wanted, first, last, random);
         }
@@ -102,7 +103,7 @@ pub fn begin(source: Source, scratch: &mut Scratch) -> Result<(), DropReason> {
         *track = track::reverse(opening);
         match CONNTRACK.insert(&*key, &*track, u64::from(BPF_NOEXIST)) {
             Ok(()) => break,
-            Err(EXISTS) if has_port(opening.tuple.proto) => {
+            Err(EXISTS) if has_port => {
                 count::one(Counter::SnatCollisions);
                 attempt += 1;
             }
