@@ -5,7 +5,7 @@
 //! what they share lies in `SCRATCH`.
 
 use beeline_abi::{
-    Addr, BACKEND_LOCAL, BackendId, CONFIG_DSR, CONFIG_MASQUERADE, Counter, DropReason,
+    Addr, BACKEND_LOCAL, BackendId, Be16, CONFIG_DSR, CONFIG_MASQUERADE, Counter, DropReason,
     FLOW_TRANSLATED, FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY, FlowEvent, FlowEventKind,
     FrontendKey, Hook, Identity, Proto, RANGE_LOCAL_PODS, RuleId, Scope, ServiceId, TCP_RST,
     TRACK_DSR, TRACK_LOCAL, TRACK_MASQUERADE, TRACK_REPLY, TRACK_SNAT, Track, Verdict,
@@ -297,13 +297,24 @@ fn translate<F: FrameMut>(
     finish(frame, scratch, is_local)
 }
 
-/// Whether a pod of this node sends to somebody outside the cluster.
+/// Whether a pod of this node turns to somebody outside the cluster.
 #[inline(always)]
 fn is_leaving(packet: &Packet) -> bool {
     packet.part != Part::Later
-        && packet.tcp_flags & TCP_RST == 0
+        && asks(packet)
         && node::range_of(packet.tuple.source_addr) & RANGE_LOCAL_PODS != 0
         && !node::is_of_cluster(packet.tuple.dest_addr)
+}
+
+/// Whether a packet may be the first of its connection. What answers somebody who dialled the pod's own address keeps that
+/// address: TCP after its SYN, and of ICMP all but a ping's request, the only message with an identifier for a source port.
+#[inline(always)]
+fn asks(packet: &Packet) -> bool {
+    match Proto::from_raw(packet.tuple.proto) {
+        Some(Proto::Tcp) => flow::is_opening(packet.tcp_flags),
+        Some(Proto::Icmp | Proto::Icmp6) => packet.tuple.source_port != Be16::ZERO,
+        Some(Proto::Udp | Proto::Sctp) | None => true,
+    }
 }
 
 /// A pod leaves the cluster: under this node's address, since nobody outside knows the way to its own.
