@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use anyhow::{Context as _, Result, anyhow};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, RingBuf, lpm_trie};
 use aya::programs::{
-    CgroupAttachMode, Program, ProgramError, SchedClassifier, TestRun as _, TestRunOptions,
+    CgroupAttachMode, Program, ProgramError, SchedClassifier, TestRun as _, TestRunOptions, Xdp,
+    XdpMode,
 };
+use aya::util::nr_cpus;
 use aya::{Ebpf, Pod, VerifierLogLevel};
 use beeline_abi::{
     Addr, Backend, BackendCounters, BackendId, BackendState, Be16, Config, Connection, Counter,
@@ -135,6 +137,36 @@ impl Kernel {
         Ok((i32::from_ne_bytes(result.return_value.to_ne_bytes()), out))
     }
 
+    /// Puts a driver program into a link of the calling thread's namespace: only such a link's frames may be sent through it.
+    pub fn attach_driver(&mut self, program: &str, ifindex: u32) -> Result<()> {
+        let attempt = || format!("attach {program} to the driver of link {ifindex}");
+        self.driver(program)?.attach_to_if_index(ifindex, XdpMode::Driver).with_context(attempt)?;
+        Ok(())
+    }
+
+    /// Sends one frame through a driver program as if it arrived by link `ifindex` of the calling thread's namespace.
+    /// Gives the program's result and the frame afterwards.
+    pub fn receive(&mut self, program: &str, ifindex: u32, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+        // `struct xdp_md`: begin, end, metadata, link, queue.
+        let context: Vec<u8> = [0, u32::try_from(frame.len())?, 0, ifindex, 0, 0]
+            .into_iter()
+            .flat_map(u32::to_ne_bytes)
+            .collect();
+        let mut out = vec![0u8; frame.len() + 64];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        options.ctx_in = Some(&context);
+        let result =
+            self.driver(program)?.test_run(options).with_context(|| format!("run {program}"))?;
+        out.truncate(usize::try_from(result.data_size_out)?);
+        Ok((result.return_value, out))
+    }
+
+    fn driver(&mut self, name: &str) -> Result<&mut Xdp> {
+        Ok(self.bpf.program_mut(name).with_context(|| format!("find {name}"))?.try_into()?)
+    }
+
     /// Nanoseconds that one frame costs a packet program, over `repeat` runs.
     pub fn cost(&mut self, program: &str, ifindex: u32, frame: &[u8], repeat: u32) -> Result<u128> {
         let mut context = vec![0u8; 192];
@@ -153,6 +185,28 @@ impl Kernel {
     /// A hash map.
     pub fn hash<K: Pod, V: Pod>(&mut self, name: &str) -> Result<HashMap<&mut MapData, K, V>> {
         Ok(self.bpf.map_mut(name).with_context(|| format!("find {name}"))?.try_into()?)
+    }
+
+    /// Empties a hash map.
+    pub fn clear<K: Pod, V: Pod>(&mut self, name: &str) -> Result<()> {
+        let mut map = self.hash::<K, V>(name)?;
+        let keys: Vec<K> = map.keys().collect::<Result<_, _>>()?;
+        Ok(keys.iter().try_for_each(|key| map.remove(key))?)
+    }
+
+    /// A prefix of a prefix trie: as many bits of what follows the length in its keys.
+    pub fn prefix<K: Pod>(&mut self, name: &str, bits: u32, key: K, value: u32) -> Result<()> {
+        let mut map: LpmTrie<_, K, u32> =
+            self.bpf.map_mut(name).with_context(|| format!("find {name}"))?.try_into()?;
+        Ok(map.insert(&lpm_trie::Key::new(bits, key), value, 0)?)
+    }
+
+    /// Empties a prefix trie.
+    pub fn clear_prefixes<K: Pod>(&mut self, name: &str) -> Result<()> {
+        let mut map: LpmTrie<_, K, u32> =
+            self.bpf.map_mut(name).with_context(|| format!("find {name}"))?.try_into()?;
+        let keys: Vec<_> = map.keys().collect::<Result<_, _>>()?;
+        Ok(keys.iter().try_for_each(|key| map.remove(key))?)
     }
 
     /// Everything a hash map holds.
@@ -245,6 +299,17 @@ impl Kernel {
         let map: PerCpuArray<_, V> =
             self.bpf.map_mut(name).with_context(|| format!("find {name}"))?.try_into()?;
         Ok(V::sum(&map.get(&index, 0)?))
+    }
+
+    /// Sets all of a per-CPU array to zero.
+    pub fn zero<V: Pod + Default>(&mut self, name: &str) -> Result<()> {
+        let mut map: PerCpuArray<_, V> =
+            self.bpf.map_mut(name).with_context(|| format!("find {name}"))?.try_into()?;
+        let cpus = nr_cpus().map_err(|(file, error)| anyhow!("count CPUs in {file}: {error}"))?;
+        (0..map.len()).try_for_each(|index| {
+            let zeroes = PerCpuValues::try_from(vec![V::default(); cpus])?;
+            Ok(map.set(index, zeroes, 0)?)
+        })
     }
 
     /// Every event that waits in the ring.

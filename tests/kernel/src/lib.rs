@@ -8,12 +8,14 @@ pub mod frame;
 mod kernel;
 mod pods;
 pub mod record;
+pub mod wire;
 
 use std::path::PathBuf;
 
 pub use cgroup::Cgroup;
 pub use kernel::{Kernel, Sum};
 pub use pods::{Pod, Pods};
+pub use wire::Packet;
 
 /// Where `cargo xtask build-ebpf` leaves the object.
 pub fn object() -> PathBuf {
