@@ -5,12 +5,12 @@ use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
 use aya_ebpf::helpers::{bpf_check_mtu, bpf_redirect};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use beeline_abi::{Addr, Counter, DropReason, Endpoint, Hook, Proto, RuleId, Tuple, Verdict};
+use beeline_abi::{Counter, DropReason, Endpoint, Hook, RuleId, Tuple, Verdict};
 use beeline_packet::parse::{Packet, Parsed, parse};
 
 use crate::flows::{self, Sighting};
 use crate::skb::Skb;
-use crate::{count, endpoint, skb};
+use crate::{count, endpoint, neighbours, skb};
 
 /// Entry point.
 #[classifier]
@@ -23,7 +23,8 @@ pub fn from_pod(ctx: TcContext) -> i32 {
         }
         Err(reason) => return drop(&ctx, Tuple::default(), reason, RuleId::NONE),
     };
-    if is_neighbour_talk(&packet) {
+    // Before a pod has its address, and from link-local ones: the link's own business, like ARP.
+    if neighbours::is_from_the_link(&packet) {
         count::one(Counter::OtherProtocols);
         return TC_ACT_OK;
     }
@@ -34,19 +35,6 @@ pub fn from_pod(ctx: TcContext) -> i32 {
         }
         Err(reason) => drop(&ctx, packet.tuple, reason, RuleId::NONE),
     }
-}
-
-/// IPv6 asks for neighbours and routers before a pod has its address, and from link-local ones: the link's own business, like ARP.
-#[inline(always)]
-fn is_neighbour_talk(packet: &Packet) -> bool {
-    packet.tuple.proto == Proto::Icmp6 as u8 && is_of_the_link(packet.tuple.source_addr)
-}
-
-/// `::` and `fe80::/10`.
-#[inline(always)]
-fn is_of_the_link(addr: Addr) -> bool {
-    let [first, ..] = addr.words();
-    addr.is_none() || u32::from_be(first) >> 22 == 0xfe80 >> 6
 }
 
 #[inline(always)]

@@ -26,6 +26,7 @@ mod from_pod;
 mod getpeername4;
 mod getpeername6;
 mod maps;
+mod neighbours;
 mod node;
 mod outside;
 mod recvmsg4;

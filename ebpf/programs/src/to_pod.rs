@@ -8,7 +8,7 @@ use beeline_packet::parse::{Parsed, parse};
 
 use crate::flows::{self, Sighting};
 use crate::skb::Skb;
-use crate::{count, endpoint};
+use crate::{count, endpoint, neighbours};
 
 /// Entry point.
 #[classifier]
@@ -24,6 +24,11 @@ pub fn to_pod(ctx: TcContext) -> i32 {
             return TC_ACT_SHOT;
         }
     };
+    // The link's own business is no flow.
+    if neighbours::is_from_the_link(&packet) || neighbours::is_to_many(&packet) {
+        count::one(Counter::OtherProtocols);
+        return TC_ACT_OK;
+    }
     let seen = Sighting {
         packet: &packet,
         hook: Hook::ToPod,
