@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -286,10 +287,14 @@ impl Kernel {
         ] {
             flags |= if set { flag } else { 0 };
         }
+        let known = self.maps.config()?;
         let own = |ipv4| {
             let told = self.compiler.as_ref().and_then(|compiler| compiler.own_address(ipv4));
+            // Until the tables come, the address that stands is as good as it was: callers must not see another for a moment.
+            let stands = IpAddr::from(if ipv4 { known.node_addr } else { known.node_addr6 });
+            let kept = self.facts.host_addresses.contains(&stands).then_some(stands);
             let found = self.facts.host_addresses.iter().find(|it| it.is_ipv4() == ipv4).copied();
-            told.or(found).map_or(Addr::NONE, Addr::from)
+            told.or(kept).or(found).map_or(Addr::NONE, Addr::from)
         };
         let (first, last) = self.config.snat_ports;
         let wanted = KernelConfig {
@@ -303,6 +308,6 @@ impl Kernel {
             node_port_first: Be16::from_host(NODE_PORTS.0),
             node_port_last: Be16::from_host(NODE_PORTS.1),
         };
-        if self.maps.config()? == wanted { Ok(()) } else { self.maps.set_config(wanted) }
+        if known == wanted { Ok(()) } else { self.maps.set_config(wanted) }
     }
 }
