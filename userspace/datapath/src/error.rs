@@ -20,9 +20,10 @@ pub enum DatapathError {
         "this binary was built without kernel programs: run `cargo xtask build-ebpf`, then build it again"
     )]
     NoObject,
-    /// The pinned maps are of another version, and pods depend on them.
+    /// The pinned maps are of another version, and pods or connections from outside depend on them.
     #[error(
-        "the maps under {} have layout {found}, this version needs {wanted}, and {pods} pods depend on them: \
+        "the maps under {} have layout {found}, this version needs {wanted}, and {pods} pods and the connections of \
+         {uplinks} uplinks depend on them: \
          drain the node and run `beeline stop --kill`, or start the version that made them", .directory.display()
     )]
     Layout {
@@ -34,6 +35,8 @@ pub enum DatapathError {
         wanted: String,
         /// How many pods carry programs that use them.
         pods: usize,
+        /// How many links carry programs that use them, if connections are tracked.
+        uplinks: usize,
     },
     /// More entries than fit; nothing was written.
     #[error("map {map} holds at most {limit} entries and {wanted} are wanted: nothing was changed")]

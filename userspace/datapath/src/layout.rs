@@ -1,11 +1,11 @@
 //! Whether maps found pinned are of the layout that this build was made for.
 //!
-//! The choice when they are not: with no pods attached nothing depends on them, so they are thrown away and said to be;
-//! with pods attached the start is refused, because new maps would orphan every connection.
+//! The choice when they are not: with no pods attached and no connection from outside tracked nothing depends on them, so they
+//! are thrown away and said to be; else the start is refused, because new maps would orphan every connection.
 
 use aya::{
     Pod,
-    maps::{Array, Map, MapData, MapInfo},
+    maps::{Array, HashMap, Map, MapData, MapInfo},
 };
 use beeline_abi::{
     Addr, Affinity, AffinityKey, AffinityOkKey, Backend, BackendCounters, Config, Connection,
@@ -14,7 +14,7 @@ use beeline_abi::{
     UdpReverse, UdpReverseKey, maps,
 };
 
-use crate::{DatapathError, endpoints, pins::Pins};
+use crate::{DatapathError, endpoints, pins::Pins, uplinks};
 
 /// What the start found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,22 +64,35 @@ pub(crate) fn check(pins: &Pins) -> Result<Found, DatapathError> {
     }
     let Some(found) = mismatch(pins) else { return Ok(Found::Adopted) };
     let pods = endpoints::count(pins)?;
-    if pods > 0 {
+    let uplinks = if may_track(pins) { uplinks::count(pins)? } else { 0 };
+    if pods > 0 || uplinks > 0 {
         let wanted = format!("version {LAYOUT_VERSION}");
         return Err(DatapathError::Layout {
             directory: pins.directory.clone(),
             found,
             wanted,
             pods,
+            uplinks,
         });
     }
     tracing::warn!(
         found,
         wanted = LAYOUT_VERSION,
-        "pinned maps of another layout, no pods use them: starting anew"
+        "pinned maps of another layout, neither pods nor tracked connections use them: starting anew"
     );
     pins.clear()?;
     Ok(Found::Fresh)
+}
+
+/// Whether the pinned table of tracked connections may hold some: a table of another shape cannot be asked.
+fn may_track(pins: &Pins) -> bool {
+    let path = pins.map(maps::CONNTRACK);
+    if !path.exists() {
+        return false;
+    }
+    let table = MapData::from_pin(path).ok().map(Map::HashMap);
+    let table = table.and_then(|map| HashMap::<_, Tuple, Track>::try_from(map).ok());
+    table.is_none_or(|table| table.keys().next().is_some())
 }
 
 /// What is wrong with the pinned maps, in words.

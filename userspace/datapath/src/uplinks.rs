@@ -39,14 +39,21 @@ pub(crate) fn attach(
     Ok(())
 }
 
+/// How many links carry programs.
+pub(crate) fn count(pins: &Pins) -> Result<usize, DatapathError> {
+    let names = pins.link_names()?;
+    Ok(names.iter().filter_map(|name| ifindex_of(name)).collect::<BTreeSet<_>>().len())
+}
+
 /// Whether a pin is that of a program on an uplink.
 fn is_ours(pin: &str) -> bool {
-    let programs = UPLINKS.iter().map(|(program, _)| *program).chain([EDGE]);
-    programs.into_iter().any(|program| {
-        pin.strip_prefix(program)
-            .and_then(|rest| rest.strip_prefix('-'))
-            .is_some_and(|index| index.parse::<u32>().is_ok())
-    })
+    ifindex_of(pin).is_some()
+}
+
+/// The index of the uplink in a pin's name.
+fn ifindex_of(pin: &str) -> Option<u32> {
+    let mut programs = UPLINKS.iter().map(|(program, _)| *program).chain([EDGE]);
+    programs.find_map(|program| pin.strip_prefix(program)?.strip_prefix('-')?.parse().ok())
 }
 
 #[cfg(test)]
