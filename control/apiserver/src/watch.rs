@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
+use serde_json::json;
 
 use crate::answer::{self, Answer};
 use crate::app::App;
@@ -18,6 +19,8 @@ use crate::service::Asked;
 
 /// One write carries at most about this much.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
+/// The code of a revision that is no longer remembered.
+const EXPIRED: u16 = 410;
 
 /// Counts a watch for as long as its body lives.
 struct Counted {
@@ -58,16 +61,30 @@ pub(crate) async fn answer(
     if let Some(name) = target.name.take() {
         options.fields = beeline_api::selectors::FieldSelector::name_is(&name);
     }
-    let watch = app.registry().watch(&asked.caller, &target, &options).await?;
+    let watch = match app.registry().watch(&asked.caller, &target, &options).await {
+        Err(error) if error.code == EXPIRED => return Ok(expired(&error)),
+        watch => watch?,
+    };
     let counted = Counted::new(app, target.kind.plural);
     let state = State { watch: Some(watch), renderer, first: true, counted };
     let lines = stream::unfold(state, |mut state| async move {
         let bytes = state.next().await?;
         Some((Ok::<_, std::convert::Infallible>(bytes), state))
     });
-    let mut response = Response::new(Body::from_stream(lines));
+    Ok(body_of_lines(Body::from_stream(lines)))
+}
+
+/// A watch that begins too far back ends with its first event, as upstream's does: clients built on kube-rs list again
+/// only when told within a watch, and ask the same for ever when the watch itself is refused.
+fn expired(error: &ApiError) -> Answer {
+    let line = json!({ "type": "ERROR", "object": error.to_value() });
+    body_of_lines(Body::from(format!("{line}\n")))
+}
+
+fn body_of_lines(body: Body) -> Answer {
+    let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(answer::uncached(response))
+    answer::uncached(response)
 }
 
 impl State {

@@ -59,12 +59,24 @@ impl Fixture {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
+        Self::start_over(beeline_registry::Options::default(), change).await
+    }
+
+    /// A server that remembers so many changes of a kind.
+    pub(crate) async fn start_remembering(changes: usize) -> Self {
+        let history = beeline_registry::Options { history_per_kind: changes, ..Default::default() };
+        Self::start_over(history, |_| {}).await
+    }
+
+    async fn start_over(
+        history: beeline_registry::Options,
+        change: impl FnOnce(&mut Options),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tasks = Tasks::new();
         let limits = beeline_store::Options { segment_bytes: 1 << 20, ..Default::default() };
         let store = Embedded::open(&dir.path().join("store"), limits, &tasks).await.unwrap();
-        let registry =
-            Registry::open(store, beeline_registry::Options::default(), &tasks).await.unwrap();
+        let registry = Registry::open(store, history, &tasks).await.unwrap();
         let now = SystemTime::now();
         let authority = Authority::open(dir.path(), now).unwrap();
         let names = ServerNames::standard(IpAddr::from([10, 43, 0, 1]), "test");

@@ -170,6 +170,26 @@ async fn forms_of_lists_and_watches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watch_from_a_forgotten_revision_is_told_so_within_the_watch() {
+    let fixture = Fixture::start_remembering(4).await;
+    let configmaps = "/api/v1/namespaces/default/configmaps";
+    let start = fixture.registry.revision().0;
+    for number in 0..10 {
+        let body = json!({ "metadata": { "name": format!("c{number}") } }).to_string();
+        assert_eq!(fixture.admin("POST", configmaps, &[], body).await.code, 201);
+    }
+    let watch = format!("{configmaps}?watch=true&timeoutSeconds=1&resourceVersion={start}");
+    let got = fixture.admin("GET", &watch, &[], "").await;
+    assert_eq!((got.code, got.header("content-type")), (200, "application/json"));
+    let event = got.json();
+    assert_eq!(event["type"], "ERROR");
+    let status = &event["object"];
+    assert_eq!((&status["kind"], &status["code"]), (&json!("Status"), &json!(410)));
+    assert_eq!(status["reason"], "Expired");
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn watches_end_when_the_server_drains() {
     let fixture = Fixture::start().await;
     let path = "/api/v1/configmaps?watch=true";
