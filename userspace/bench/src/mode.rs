@@ -105,6 +105,11 @@ pub trait Mode {
         Ok(None)
     }
 
+    /// Forget connections of earlier rounds, where a short life set for the kernel's own tracking does not do it.
+    fn forget(&mut self) -> Result<(), BenchError> {
+        Ok(())
+    }
+
     /// Where a client connects to.
     fn target(&self, service: &ServicePort) -> SocketAddr {
         SocketAddr::new(service.cluster_ip, service.port)

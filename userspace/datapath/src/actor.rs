@@ -161,6 +161,12 @@ impl Datapath {
         self.ask(Kernel::collect_tracked).await?
     }
 
+    /// Forgets all tracked connections, those that are alive as well: their next packets begin anew, and answers to a client
+    /// outside the node get lost until its next packet. A means for operators and benchmarks; nothing calls it by itself.
+    pub async fn forget_tracked(&self) -> Result<(), DatapathError> {
+        self.ask(Kernel::forget_tracked).await?
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut Kernel) -> T + Send + 'static,

@@ -188,6 +188,14 @@ impl Kernel {
         Ok(())
     }
 
+    /// Removes all tracked connections.
+    pub(crate) fn forget_tracked(&mut self) -> Result<(), DatapathError> {
+        let usage = self.maps.forget_tracked()?;
+        self.press(&usage);
+        self.tracked = Some(usage);
+        Ok(())
+    }
+
     /// Sockets whose datagrams go to a backend that no list names any more; each backend is looked at once.
     pub(crate) fn left_sockets(&mut self) -> Result<BTreeSet<u64>, DatapathError> {
         let idle: BTreeSet<BackendId> = self.compiler()?.draining().into_iter().collect();

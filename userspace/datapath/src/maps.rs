@@ -208,6 +208,12 @@ impl Maps {
         Ok(Usage { map: maps::CONNTRACK, entries: collected.standing, limit })
     }
 
+    /// Removes all tracked connections, and says how full their table is then: more may have begun meanwhile.
+    pub(crate) fn forget_tracked(&self) -> Result<Usage, DatapathError> {
+        let entries = tracking::forget(self.conntrack.fd.as_fd())?;
+        Ok(Usage { map: maps::CONNTRACK, entries, limit: self.conntrack.limit })
+    }
+
     /// Sockets whose datagrams go to one of these backends, by cookie.
     pub(crate) fn datagram_sockets_of(
         &self,

@@ -48,6 +48,18 @@ pub(crate) fn collect(table: BorrowedFd<'_>) -> Result<Collected, DatapathError>
     Ok(Collected { standing: seen - gone.len().min(seen), ended: gone.len() })
 }
 
+/// Removes every entry that a look at the table finds; how many there were that began meanwhile.
+pub(crate) fn forget(table: BorrowedFd<'_>) -> Result<usize, DatapathError> {
+    let mut all = Vec::new();
+    bpf::scan::<Tuple, Track>(table, |tuple, _| all.push(*tuple))
+        .map_err(|source| failed("read", source))?;
+    bpf::delete(table, &all).map_err(|source| failed("delete from", source))?;
+    let mut standing = 0;
+    bpf::scan::<Tuple, Track>(table, |_, _| standing += 1)
+        .map_err(|source| failed("read", source))?;
+    Ok(standing)
+}
+
 fn failed(attempt: &'static str, source: io::Error) -> DatapathError {
     DatapathError::Map { attempt, map: maps::CONNTRACK, source }
 }

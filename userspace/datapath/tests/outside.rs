@@ -180,6 +180,23 @@ fn tracked_connections_end_when_both_directions_are_silent() {
 }
 
 #[test]
+fn tracked_connections_are_forgotten_on_request_and_begin_anew() {
+    let Some(world) = world("0a000f") else { return };
+    let running = world.start(tables(1, &V4, &[V4.pod], Shape::default()));
+    let (_socket, answer) = world.datagram(&world.client, V4.external, 80);
+    assert_eq!(answer, "pod 192.0.2.2");
+    let standing = || {
+        let held = running.wait(running.datapath.services()).unwrap();
+        held.maps.iter().find(|usage| usage.map == "CONNTRACK").unwrap().entries
+    };
+    running.wait(running.datapath.collect_tracked()).unwrap();
+    assert_eq!(standing(), 2);
+    running.wait(running.datapath.forget_tracked()).unwrap();
+    assert_eq!(standing(), 0);
+    assert_eq!(world.datagram(&world.client, V4.external, 80).1, "pod 192.0.2.2");
+}
+
+#[test]
 fn connected_datagram_sockets_are_told_that_their_backend_left() {
     let Some(mut world) = world("0a000a") else { return };
     // The threads of this test are in no cgroup of their own; namespaces decide who is served.

@@ -66,6 +66,10 @@ impl Bench {
         self.name
     }
 
+    pub(super) fn mode_mut(&mut self) -> &mut dyn Mode {
+        self.mode.as_mut()
+    }
+
     pub(super) fn mode(&self) -> &dyn Mode {
         self.mode.as_ref()
     }

@@ -47,15 +47,15 @@ impl Flood {
 
 impl Bench {
     /// All kinds of flows. The direct world also measures the sender alone, and does so before the others of its round.
+    /// Each kind of flows finds what it would on a node that was quiet before: no ports and entries held by the last.
     pub fn forward(&mut self, options: &Options, values: &mut Values) -> Result<(), BenchError> {
         let service = &self.cluster().services[1];
         let Some(to) = self.mode().outside_target(service) else { return Ok(()) };
         let frame = Frame { to_mac: UP0_MAC, from_mac: OUTSIDE_MAC, to };
         let sender = Sender::new(&frame)?;
         let budget = options.profile.forward_budget;
-        let (node, backend) = (&self.world.node, &self.world.backend);
         if self.name() == ModeName::Direct {
-            let limit = self.flood(&sender, node, "up0", Flows::Same(1024), budget)?;
+            let limit = self.flood(&sender, &self.world.node, "up0", Flows::Same(1024), budget)?;
             values.push_sender(to_f64(limit.nanos) / to_f64(limit.sent.max(1)));
         }
         let Some(sender_ns) = values.sender_ns() else { return Ok(()) };
@@ -68,7 +68,8 @@ impl Bench {
                 Flows::Same(_) => LASTING_S,
                 Flows::New(_) => SHORT_S,
             })?;
-            let flood = self.flood(&sender, backend, "eth0", flows, budget)?;
+            self.mode_mut().forget()?;
+            let flood = self.flood(&sender, &self.world.backend, "eth0", flows, budget)?;
             if flood.received == 0 {
                 let message = format!("of {} packets to {to} none arrived", flood.sent);
                 return Err(BenchError::Worker { place: self.name().name().to_owned(), message });

@@ -122,6 +122,13 @@ impl Mode for Beeline {
         self.stop()
     }
 
+    fn forget(&mut self) -> Result<(), BenchError> {
+        match self.tell(&Order::AgentForget)? {
+            Answer::Done => Ok(()),
+            other => Err(no_agent(format!("{other:?} instead of having forgotten"))),
+        }
+    }
+
     fn memory(&mut self) -> Result<Option<u64>, BenchError> {
         match self.tell(&Order::AgentMemory)? {
             Answer::Bytes(bytes) => Ok(Some(bytes)),

@@ -83,6 +83,12 @@ impl Agent {
         self.reconcile(start)
     }
 
+    /// Forget tracked connections.
+    pub fn forget(&mut self) -> io::Result<Answer> {
+        self.runtime.block_on(self.datapath.forget_tracked()).map_err(explain)?;
+        Ok(Answer::Done)
+    }
+
     fn reconcile(&mut self, start: Instant) -> io::Result<Answer> {
         let snapshot = self.reader.snapshot();
         let work = self.datapath.reconcile(snapshot);

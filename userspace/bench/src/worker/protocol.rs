@@ -77,6 +77,8 @@ pub enum Order {
         /// Which.
         endpoint: SocketAddr,
     },
+    /// Forget tracked connections.
+    AgentForget,
     /// How many bytes the process and the kernel's maps take.
     AgentMemory,
 }

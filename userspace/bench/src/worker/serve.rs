@@ -51,6 +51,7 @@ fn carry_out(order: Order, agent: &mut Option<Agent>) -> io::Result<Answer> {
             agent.as_mut().ok_or_else(no_agent)?.load(services, endpoints)
         }
         Order::AgentChange { endpoint } => agent.as_mut().ok_or_else(no_agent)?.change(endpoint),
+        Order::AgentForget => agent.as_mut().ok_or_else(no_agent)?.forget(),
         Order::AgentMemory => agent::memory().map(Answer::Bytes),
         Order::Join { netns, cgroup, cpu } => {
             join(&netns, cgroup.as_deref(), cpu)?;
