@@ -9,7 +9,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -72,12 +72,24 @@ pub struct World {
     attach: EndpointAttach,
     _directory: tempfile::TempDir,
     cgroup: PathBuf,
+    /// Instances on other nodes, which pin in the same place.
+    others: Mutex<Vec<String>>,
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        if let Err(error) = cleanup(&self.config.bpf_root, &self.config.instance) {
-            eprintln!("left behind: {error}");
+        let others = std::mem::take(&mut *self.others.lock().unwrap());
+        // The one that mounted the bpffs goes last.
+        for instance in others.iter().chain([&self.config.instance]) {
+            if let Err(error) = cleanup(&self.config.bpf_root, instance) {
+                eprintln!("left behind: {error}");
+            }
+        }
+        if !std::thread::panicking() {
+            assert!(
+                !beeline_sys::fs::is_bpffs(&self.config.bpf_root).unwrap_or(false),
+                "the bpffs stayed mounted"
+            );
         }
         let _ = std::fs::remove_dir(&self.cgroup);
     }
@@ -130,8 +142,18 @@ impl World {
             netns_cookie: netns::cookie_of_path(&pod.path()).unwrap(),
         };
         let tasks = Tasks::new();
-        let world =
-            Self { client, node, pod, other, config, tasks, attach, _directory: directory, cgroup };
+        let world = Self {
+            client,
+            node,
+            pod,
+            other,
+            config,
+            tasks,
+            attach,
+            _directory: directory,
+            cgroup,
+            others: Mutex::default(),
+        };
         Some(world)
     }
 
@@ -154,6 +176,7 @@ impl World {
     pub fn start_other(&self, instance: &str, tables: Arc<Snapshot>) -> Running {
         let mut config = self.config.clone();
         instance.clone_into(&mut config.instance);
+        self.others.lock().unwrap().push(instance.to_owned());
         config.node = NodeName("n2".into());
         config.host_addresses = [V4.other, V6.other].map(|address| address.parse().unwrap()).into();
         config.node_port_addresses = config.host_addresses.clone();
