@@ -58,8 +58,6 @@ pub const DROP_REPORT_INTERVAL_NS: u64 = 1_000_000;
 pub const EVENTS_WAKE_BYTES: u64 = 32 * 1024;
 /// A tracking entry says when it was last used to this precision: less often written, less often shared between CPUs.
 pub const TRACK_SEEN_NS: u64 = 1_000_000_000;
-/// How long a next hop is believed without asking the routing table again.
-pub const TRACK_ROUTE_NS: u64 = 1_000_000_000;
 /// Silence after which a tracked TCP connection is over: 6 h, as long as any keep-alive leaves between two probes (2 h) and more.
 pub const TRACK_TCP_IDLE_NS: u64 = 6 * 3_600 * 1_000_000_000;
 /// Silence after which an exchange of datagrams is over: what the kernel gives one that was answered.
