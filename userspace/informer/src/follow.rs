@@ -3,17 +3,13 @@
 //! In: a client. Out: what is heard, batch by batch. A watch resumes where it broke off, is kept current by bookmarks,
 //! lists again where the server no longer remembers, and waits longer after each failure (0.8 to 30 s).
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use beeline_kit::Tasks;
 use beeline_tables::{self as tables, Epoch, NodeName, ObjectName, Writer};
 use futures::{
-    Stream, StreamExt as _,
-    stream::{self, BoxStream, select_all},
+    StreamExt as _,
+    stream::{BoxStream, select_all},
 };
 use k8s_openapi::api::{
     core::v1::{Node, Service},
@@ -36,11 +32,6 @@ use crate::{
 
 /// How much of what is there already is taken together: one page of a list.
 const TOGETHER: usize = 500;
-
-/// What an HTTP server says of a place in history that it has forgotten.
-const GONE: u16 = 410;
-/// Before a list that follows a refused watch: a server that refuses all of them is not to be pressed.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Called with each batch just before readers of the tables see it.
 type OnBatch = Arc<dyn Fn(&Batch) + Send + Sync>;
@@ -154,36 +145,13 @@ where
         + 'static,
 {
     let api = Api::<K>::all(cluster.client.clone());
-    let watches = stream::repeat_with(move || {
-        until_forgotten(watcher(api.clone(), config.clone()).default_backoff().boxed())
-    });
-    let said = watches.flatten().filter_map(move |event| {
+    let said = watcher(api, config).default_backoff().filter_map(move |event| {
         std::future::ready(match event {
             Ok(event) => convert(&event),
             Err(error) => Some(Said::Failed { kind, error }),
         })
     });
     said.boxed()
-}
-
-/// Upstream says within a watch that it no longer remembers, and kube then lists again; a server that refuses the watch
-/// for it would be asked the same for ever. So such a watch ends here, and the next begins with a list.
-fn until_forgotten<T: Send + 'static>(
-    events: BoxStream<'static, watcher::Result<T>>,
-) -> impl Stream<Item = watcher::Result<T>> {
-    stream::unfold(Some(events), |events| async move {
-        let mut events = events?;
-        let event = events.next().await?;
-        if !event.as_ref().is_err_and(forgotten) {
-            return Some((event, Some(events)));
-        }
-        tokio::time::sleep(PAUSE).await;
-        Some((event, None))
-    })
-}
-
-fn forgotten(error: &watcher::Error) -> bool {
-    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == GONE)
 }
 
 fn service(event: &Event<Service>) -> Option<Said> {
