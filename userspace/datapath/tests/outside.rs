@@ -42,7 +42,9 @@ fn every_frontend_reaches_both_backends(instance: &str, family: &Family) {
             (0..24).map(|_| world.datagram(&world.client, address, port).1).collect();
         assert_eq!(udp, expected.into(), "UDP to {address}:{port}");
     }
-    assert!(running.counter("translated_outside") >= 192);
+    // A datagram may come from a port that an earlier one had, and belongs to that connection then.
+    let connections = running.counter("translated_outside");
+    assert!(connections > 4 * 24 + 4 * 12, "{connections} of 192 calls began a connection");
     assert!(running.counter("forwarded_directly") > 0);
 }
 
