@@ -6,6 +6,7 @@ use std::{
     io::{Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::Path,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
@@ -15,6 +16,8 @@ use rustix::fs::{FlockOperation, flock};
 const ID_FILE: &str = "instance";
 /// The name of the lock and process id file, in the run directory.
 const PID_FILE: &str = "beeline.pid";
+/// How long a lock that a dead process handed down is waited for: from fork to exec, on a busy machine.
+const HANDED_DOWN_MAX: Duration = Duration::from_secs(5);
 
 /// The instance that this process is. Holds its lock until the process ends.
 #[derive(Debug)]
@@ -99,7 +102,7 @@ fn lock(run_dir: &Path) -> anyhow::Result<File> {
         .mode(0o600)
         .open(&path)
         .with_context(|| format!("open {}", path.display()))?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if !is_locked_soon(&file) {
         let holder =
             read_pid(&file).map_or("another process".into(), |pid| format!("process {pid}"));
         bail!(
@@ -112,6 +115,22 @@ fn lock(run_dir: &Path) -> anyhow::Result<File> {
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .context("write the process id")?;
     Ok(file)
+}
+
+/// Takes the lock. A process that was killed while it made another leaves the lock to that one until it has become a program
+/// of its own: so a holder that is not there any more is waited for.
+fn is_locked_soon(file: &File) -> bool {
+    let start = Instant::now();
+    loop {
+        if flock(file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return true;
+        }
+        let is_running = |pid: u32| Path::new("/proc").join(pid.to_string()).exists();
+        if read_pid(file).is_none_or(is_running) || start.elapsed() > HANDED_DOWN_MAX {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn read_pid(mut file: &File) -> Option<u32> {
@@ -155,6 +174,22 @@ mod tests {
         assert_eq!(id(folder.path()).unwrap(), first);
         std::fs::write(folder.path().join("instance"), "nonsense").unwrap();
         assert!(id(folder.path()).unwrap_err().to_string().contains("six hex digits"));
+    }
+
+    #[test]
+    fn a_lock_that_a_dead_process_handed_down_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        std::fs::write(folder.path().join("beeline.pid"), gone.id().to_string()).unwrap();
+        let child = hold(folder.path()).unwrap().unwrap();
+        std::fs::write(folder.path().join("beeline.pid"), gone.id().to_string()).unwrap();
+        let becomes_a_program = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            drop(child);
+        });
+        lock(folder.path()).unwrap();
+        becomes_a_program.join().unwrap();
     }
 
     #[test]
