@@ -4,19 +4,21 @@
 //! to this node or this zone, if every ready backend carries one and one of them is meant for callers here.
 //! `pkg/proxy/topology.go` of Kubernetes is what this has to agree with.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{net::IpAddr, sync::Arc};
 
-use beeline_tables::{Backend, NodeName, Service, ServicePort, Slice, SlicePort, Snapshot};
+use beeline_tables::{Backend, NodeName, ServicePort, Slice, SlicePort, Snapshot};
+use smallvec::SmallVec;
 
 use crate::Facts;
 
 /// One backend of a Service port, over all slices that name it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
+    address: Address,
     ready: bool,
     /// Serves while it ends.
     ending: bool,
-    pub(crate) local: bool,
+    local: bool,
     for_node: Hint,
     for_zone: Hint,
 }
@@ -40,43 +42,46 @@ pub(crate) type Address = (IpAddr, u16);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Chosen {
     /// In the order of addresses, each with whether it is on this node.
-    pub(crate) backends: Vec<(Address, bool)>,
+    pub(crate) backends: SmallVec<[(Address, bool); 4]>,
     /// All of them are ending, and serve because nothing else is left.
     pub(crate) terminating: bool,
 }
 
-/// Every backend of one family behind a Service port.
+/// Who asks: this node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Here<'a> {
+    pub(crate) facts: &'a Facts,
+    zone: Option<&'a str>,
+}
+
+impl<'a> Here<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot, facts: &'a Facts) -> Self {
+        let zone = snapshot.nodes.get(&facts.node).and_then(|node| node.zone.as_deref());
+        Self { facts, zone }
+    }
+}
+
+/// Every backend of one family behind a Service port, in the order of addresses, each once.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Candidates(BTreeMap<Address, Candidate>);
+pub(crate) struct Candidates(SmallVec<[Candidate; 8]>);
 
 impl Candidates {
     /// Reads the slices of a Service, each with the port that it gives to the port's name.
     pub(crate) fn find(
-        snapshot: &Snapshot,
-        facts: &Facts,
-        service: &Service,
+        slices: &[Arc<Slice>],
+        here: Here<'_>,
         port: &ServicePort,
         ipv4: bool,
     ) -> Self {
-        let zone = snapshot.nodes.get(&facts.node).and_then(|node| node.zone.as_deref());
-        let mut found = Self::default();
-        for slice in snapshot.slices_for(&service.name) {
+        let mut found: SmallVec<[Candidate; 8]> = SmallVec::new();
+        for slice in slices {
             let Some(target) = target(slice, port) else { continue };
-            for backend in slice.backends.iter().filter(|it| it.address.is_ipv4() == ipv4) {
-                found.add(backend, target, facts, zone);
-            }
+            let of_family = slice.backends.iter().filter(|it| it.address.is_ipv4() == ipv4);
+            found.extend(of_family.map(|backend| Candidate::new(backend, target, here)));
         }
-        found
-    }
-
-    fn add(&mut self, backend: &Backend, port: u16, facts: &Facts, zone: Option<&str>) {
-        let candidate = self.0.entry((backend.address, port)).or_default();
-        candidate.ready |= backend.ready;
-        candidate.ending |= backend.serving && backend.terminating;
-        candidate.local |= backend.node.as_ref() == Some(&facts.node)
-            || facts.host_addresses.contains(&backend.address);
-        candidate.for_node = candidate.for_node.max(node_hint(backend, &facts.node));
-        candidate.for_zone = candidate.for_zone.max(zone_hint(backend, zone));
+        found.sort_unstable_by_key(|it| it.address);
+        found.dedup_by(|again, first| first.address == again.address && first.take_in(again));
+        Self(found)
     }
 
     /// For callers who may be sent anywhere.
@@ -92,7 +97,7 @@ impl Candidates {
 
     /// Whether somebody serves, wherever.
     pub(crate) fn exist(&self) -> bool {
-        self.0.values().any(|it| it.ready || it.ending)
+        self.0.iter().any(|it| it.ready || it.ending)
     }
 
     fn choose(
@@ -109,14 +114,14 @@ impl Candidates {
         Chosen { backends, terminating }
     }
 
-    fn pick(&self, fit: impl Fn(&Candidate) -> bool) -> Vec<(Address, bool)> {
-        self.0.iter().filter(|(_, it)| fit(it)).map(|(key, it)| (*key, it.local)).collect()
+    fn pick(&self, fit: impl Fn(&Candidate) -> bool) -> SmallVec<[(Address, bool); 4]> {
+        self.0.iter().filter(|it| fit(it)).map(|it| (it.address, it.local)).collect()
     }
 
     /// What hints leave over: this node's, else this zone's, else all.
     fn narrowed(&self) -> fn(&Candidate) -> bool {
         let useful = |hint: fn(&Candidate) -> Hint| {
-            let mut ready = self.0.values().filter(|it| it.ready).map(hint).peekable();
+            let mut ready = self.0.iter().filter(|it| it.ready).map(hint).peekable();
             let known = ready.peek().is_some();
             let least = ready.clone().min().unwrap_or_default();
             known && least > Hint::None && ready.any(|hint| hint == Hint::Here)
@@ -128,6 +133,31 @@ impl Candidates {
         } else {
             |_| true
         }
+    }
+}
+
+impl Candidate {
+    fn new(backend: &Backend, port: u16, here: Here<'_>) -> Self {
+        let Here { facts, zone } = here;
+        Self {
+            address: (backend.address, port),
+            ready: backend.ready,
+            ending: backend.serving && backend.terminating,
+            local: backend.node.as_ref() == Some(&facts.node)
+                || facts.host_addresses.contains(&backend.address),
+            for_node: node_hint(backend, &facts.node),
+            for_zone: zone_hint(backend, zone),
+        }
+    }
+
+    /// The same address in another slice: what one of them says is true. Always.
+    fn take_in(&mut self, again: &Self) -> bool {
+        self.ready |= again.ready;
+        self.ending |= again.ending;
+        self.local |= again.local;
+        self.for_node = self.for_node.max(again.for_node);
+        self.for_zone = self.for_zone.max(again.for_zone);
+        true
     }
 }
 

@@ -9,24 +9,42 @@
 //! the same frontend keeps its Service id and its lists, the same address, port and protocol its backend id.
 
 mod backends;
+mod frontends;
+mod held;
 mod lists;
 mod port;
 mod touched;
 
-use std::{collections::BTreeMap, net::IpAddr};
+#[cfg(test)]
+mod mirror;
 
-use beeline_abi::{Addr, BackendId, Frontend, FrontendKey, ServiceId};
-use beeline_tables::{Epoch, NodeName, ObjectName, Snapshot};
-
-use self::{backends::Backends, lists::Lists, port::Port, touched::Touched};
-use crate::{
-    Entries, Facts, Limits, Plan, PortKey,
-    places::{Places, nodes_at},
-    plan::Overflow,
-    ports::{WantedPort, wanted_ports},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
 };
 
-/// Turns snapshots into plans. Holds the entries as they are once every plan so far has been carried out; when one
+use beeline_abi::{BackendId, FrontendKey, ServiceId};
+use beeline_tables::{Epoch, NodeName, ObjectName, Service, Snapshot};
+
+use self::{
+    backends::Backends,
+    frontends::{Claim, Frontends},
+    held::Held,
+    lists::Lists,
+    port::{PortIndex, Ports},
+    touched::Touched,
+};
+use crate::{
+    Audience, Entries, Facts, Limits, Plan, PortKey, Usage,
+    candidates::Here,
+    host_ports,
+    places::{Places, nodes_at},
+    plan::Overflow,
+    ports::{self, WantedPort},
+};
+
+/// Turns snapshots into plans. Knows the entries as they are once every plan so far has been carried out; when one
 /// could not be, start over from what the maps really hold.
 #[derive(Clone, Debug)]
 pub struct Compiler {
@@ -34,51 +52,60 @@ pub struct Compiler {
     seen: Option<(Snapshot, Facts)>,
     /// Facts that were put in place before the first snapshot.
     placed: Facts,
-    entries: Entries,
-    ports: BTreeMap<PortKey, Port>,
-    owners: BTreeMap<ServiceId, PortKey>,
-    /// Who wants a frontend, and with which flags; the first one has it. More than one only while a Service replaces another.
-    claims: BTreeMap<(FrontendKey, PortKey), u32>,
+    held: Held,
+    ports: Ports,
+    frontends: Frontends,
     backends: Backends,
     lists: Lists,
     nodes_at: BTreeMap<IpAddr, NodeName>,
-    last_service: u32,
-    /// Below every key that a port can have.
-    least: PortKey,
-    /// Ports of the audience [`crate::Audience::HostPort`].
+    /// Ports of the audience [`Audience::HostPort`].
     host_ports: usize,
     limits: Limits,
 }
 
+/// A Service, or a Pod with host ports, or the name of one that is gone.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    name: &'a ObjectName,
+    service: Option<&'a Service>,
+}
+
 impl Compiler {
     /// Start from what the maps hold.
-    pub fn adopt(entries: Entries, limits: Limits) -> Self {
-        let backends = Backends::adopt(&entries, limits.backends);
-        let lists = Lists::adopt(&entries, limits.slots);
-        let in_frontends = entries.frontends.values().map(|frontend| frontend.service_id.0);
-        let in_affinity = entries.affinity_ok.iter().map(|key| key.service_id.0);
-        let in_ranges = entries.source_ranges.iter().map(|range| range.service_id.0);
-        let last_service = in_frontends.chain(in_affinity).chain(in_ranges).max().unwrap_or(0);
+    pub fn adopt(entries: &Entries, limits: Limits) -> Self {
+        let held = Held::adopt(entries);
+        let in_frontends = entries.frontends.values().map(|frontend| frontend.service_id);
+        let last_service = in_frontends.chain(held.ids()).max().unwrap_or_default();
         Self {
             seen: None,
             placed: Facts::default(),
-            ports: BTreeMap::new(),
-            owners: BTreeMap::new(),
-            claims: BTreeMap::new(),
+            held,
+            ports: Ports::after(last_service.0),
+            frontends: Frontends::adopt(entries),
+            backends: Backends::adopt(entries, limits.backends),
+            lists: Lists::adopt(entries, limits.slots),
             nodes_at: BTreeMap::new(),
-            entries,
-            backends,
-            lists,
-            last_service,
-            least: PortKey::first(ObjectName::new("", "")),
             host_ports: 0,
             limits,
         }
     }
 
-    /// What the maps hold once every plan has been carried out.
-    pub fn entries(&self) -> &Entries {
-        &self.entries
+    /// How full each map is once every plan has been carried out.
+    pub fn usage(&self) -> [Usage; 9] {
+        use beeline_abi::maps;
+        let usage = |map, entries, limit| Usage { map, entries, limit };
+        let (held, limits) = (&self.held, &self.limits);
+        [
+            usage(maps::SERVICES, self.frontends.held(), limits.frontends),
+            usage(maps::BACKEND_SLOTS, self.lists.used(), limits.slots),
+            usage(maps::BACKENDS, self.backends.held(), limits.backends.saturating_sub(1)),
+            usage(maps::ENDPOINTS, held.endpoints.len(), limits.endpoints),
+            usage(maps::NETNS, held.netns.len(), limits.netns),
+            usage(maps::AFFINITY_OK, held.affinity_ok.len(), limits.affinity_ok),
+            usage(maps::SOURCE_RANGES, held.source_ranges.len(), limits.source_ranges),
+            usage(maps::CLUSTER_RANGES, held.ranges.len(), limits.ranges),
+            usage(maps::NODE_ADDRESSES, held.node_addresses.len(), limits.node_addresses),
+        ]
     }
 
     /// How much fits.
@@ -88,7 +115,7 @@ impl Compiler {
 
     /// The Service port that an id stands for.
     pub fn owner(&self, id: ServiceId) -> Option<&PortKey> {
-        self.owners.get(&id)
+        self.ports.of_id(id).map(|index| &self.ports.get(index).key)
     }
 
     /// Whether some pod of this node took a port of the node.
@@ -104,34 +131,25 @@ impl Compiler {
 
     /// The writes that bring the maps to this snapshot and these facts.
     pub fn update(&mut self, snapshot: &Snapshot, facts: &Facts) -> Plan {
-        let everything = self.seen.is_none();
+        let first = self.seen.is_none();
         let mut touched = self.touched(snapshot, facts);
         if touched.nodes {
             self.nodes_at = nodes_at(snapshot);
         }
-        // Deleted ones first: a Service made anew under the same address then takes over the frontend's id.
-        let (standing, deleted): (Vec<_>, Vec<_>) = std::mem::take(&mut touched.services)
-            .into_iter()
-            .partition(|name| snapshot.services.contains_key(name));
-        for services in [deleted, standing] {
-            let wanted: Vec<Vec<WantedPort>> =
-                services.iter().map(|name| wanted_ports(snapshot, facts, name)).collect();
-            for (name, wanted) in services.iter().zip(&wanted) {
-                self.make_claims(name, wanted, &mut touched);
-            }
-            for port in wanted.into_iter().flatten() {
-                self.put_port(port, &mut touched);
-            }
+        let names = std::mem::take(&mut touched.names);
+        for named in named(&names, touched.every_service, snapshot) {
+            self.put_services(&named, snapshot, facts, &mut touched);
         }
-        let rivals = touched.frontends.iter().flat_map(|key| self.claimants(*key));
-        touched.ids.extend(rivals.map(|(_, port, _)| port.id));
         let mut plan = Plan { epoch: snapshot.epoch, ..Plan::default() };
         let places = Places { snapshot, facts, nodes_at: &self.nodes_at };
-        self.plan_places(&places, &touched, &mut plan);
-        self.backends.plan(&places, &self.entries, &touched, &mut plan);
-        self.relist(&touched, everything, &mut plan);
-        self.plan_frontends(&touched, &mut plan);
-        self.seen = Some((snapshot.clone(), facts.clone()));
+        self.held.plan_places(&places, &touched, &mut plan);
+        self.backends.plan(&places, &mut touched, &mut plan);
+        self.plan_lists(&mut touched, &mut plan);
+        self.frontends.plan(&touched.frontends, &self.ports, &mut plan);
+        if first {
+            self.backends.everybody_idle_left();
+        }
+        self.see(snapshot, facts);
         self.finish(plan)
     }
 
@@ -146,7 +164,7 @@ impl Compiler {
         let unknown = Snapshot::default();
         let places = Places { snapshot: &unknown, facts, nodes_at: &self.nodes_at };
         let mut plan = Plan::default();
-        self.plan_places(&places, &touched, &mut plan);
+        self.held.plan_places(&places, &touched, &mut plan);
         self.finish(plan)
     }
 
@@ -156,7 +174,15 @@ impl Compiler {
         if self.seen.is_none() {
             return Vec::new();
         }
-        self.backends.idle(&self.entries)
+        self.backends.idle()
+    }
+
+    /// Of those, which left since this was asked last.
+    pub fn take_left(&mut self) -> Vec<BackendId> {
+        if self.seen.is_none() {
+            return Vec::new();
+        }
+        self.backends.take_left()
     }
 
     /// The writes that remove backends whose connections have ended. Those in use again meanwhile are left alone.
@@ -168,10 +194,8 @@ impl Compiler {
 
     fn finish(&mut self, mut plan: Plan) -> Plan {
         plan.overflow = self.overflow();
-        plan.apply_to(&mut self.entries);
-        for id in &plan.gone.lists {
-            self.lists.give(*id);
-        }
+        self.held.apply(&plan);
+        self.lists.free(&plan);
         plan
     }
 
@@ -184,129 +208,193 @@ impl Compiler {
         self.seen.as_ref().map(|(snapshot, _)| snapshot.epoch).unwrap_or_default()
     }
 
+    /// Facts hardly ever change, and are large on a node with many pods.
+    fn see(&mut self, snapshot: &Snapshot, facts: &Facts) {
+        let known = self.seen.take().map(|(_, known)| known).filter(|known| known == facts);
+        self.seen = Some((snapshot.clone(), known.unwrap_or_else(|| facts.clone())));
+    }
+
     fn touched(&self, snapshot: &Snapshot, facts: &Facts) -> Touched {
-        match &self.seen {
-            None => Touched::everything(snapshot, facts, &self.entries),
-            Some((old, old_facts)) => Touched::between((old, old_facts), (snapshot, facts)),
+        if let Some((old, old_facts)) = &self.seen {
+            return Touched::between((old, old_facts), (snapshot, facts));
+        }
+        let mut touched = Touched::everything(snapshot, facts);
+        let standing = || self.frontends.standing();
+        touched.frontends.extend(standing().map(|(key, _)| *key));
+        touched.ids.extend(standing().map(|(_, frontend)| frontend.service_id));
+        touched.ids.extend(self.held.ids());
+        touched.backends.extend(self.backends.all());
+        touched.addresses.extend(self.held.endpoints.keys().map(|key| IpAddr::from(*key)));
+        touched.cookies.extend(self.held.netns.keys().copied());
+        touched
+    }
+
+    /// Brings the ports of some Services to what is wanted now. All claims on frontends stand before the first port is put,
+    /// so that who has a frontend is known by then.
+    fn put_services(
+        &mut self,
+        services: &[Named<'_>],
+        snapshot: &Snapshot,
+        facts: &Facts,
+        touched: &mut Touched,
+    ) {
+        let here = Here::new(snapshot, facts);
+        let mut wanted = Vec::with_capacity(services.len());
+        let mut indexes = Vec::with_capacity(services.len());
+        for Named { name, service } in services {
+            let start = wanted.len();
+            host_ports::of_pod(snapshot, facts, name, &mut wanted);
+            if let Some(service) = service {
+                let slices = snapshot.slices_for(name);
+                ports::of_service(service, slices, here, &mut wanted);
+            }
+            self.make_claims(name, &wanted[start..], &mut indexes, touched);
+        }
+        for (index, port) in indexes.into_iter().zip(wanted) {
+            self.put_port(index, port, touched);
         }
     }
 
-    /// Removes the ports that a Service no longer has, and puts all claims on frontends before the first port is put,
-    /// so that who has a frontend is known by then.
-    fn make_claims(&mut self, name: &ObjectName, wanted: &[WantedPort], touched: &mut Touched) {
-        let first = PortKey::first(name.clone());
-        let standing: Vec<PortKey> = self
-            .ports
-            .range(first..)
-            .map(|(key, _)| key.clone())
-            .take_while(|key| key.service == *name)
-            .collect();
-        for key in standing {
-            if !wanted.iter().any(|port| port.key == key) {
-                self.remove_port(&key, touched);
+    /// Removes the ports that a Service no longer has, and claims the frontends of those that it is to have.
+    fn make_claims(
+        &mut self,
+        name: &ObjectName,
+        wanted: &[WantedPort],
+        indexes: &mut Vec<PortIndex>,
+        touched: &mut Touched,
+    ) {
+        let standing = self.ports.of_service(name);
+        for index in &standing {
+            let key = &self.ports.get(*index).key;
+            if !wanted.iter().any(|port| port.key == *key) {
+                self.remove_port(*index, touched);
             }
         }
         for port in wanted {
-            for frontend in self.ports.get(&port.key).iter().flat_map(|old| &old.frontends) {
-                self.claims.remove(&(*frontend, port.key.clone()));
+            let known = standing.iter().copied().find(|index| {
+                self.ports.find(*index).is_some_and(|standing| standing.key == port.key)
+            });
+            let index = known.unwrap_or_else(|| {
+                self.host_ports += usize::from(port.key.audience == Audience::HostPort);
+                self.ports.add(port.key.clone())
+            });
+            for frontend in &self.ports.get(index).frontends {
+                self.frontends.unclaim(frontend, index);
+                touched.frontends.push(*frontend);
             }
             for (frontend, flags) in &port.frontends {
-                self.claims.insert((*frontend, port.key.clone()), *flags);
+                let claim = Claim { port: index, flags: *flags };
+                self.frontends.claim(*frontend, claim, &self.ports);
+            }
+            indexes.push(index);
+        }
+    }
+
+    fn remove_port(&mut self, index: PortIndex, touched: &mut Touched) {
+        let port = self.ports.remove(index);
+        self.host_ports -= usize::from(port.key.audience == Audience::HostPort);
+        touched.ids.push(port.id);
+        for frontend in &port.frontends {
+            self.frontends.unclaim(frontend, index);
+            touched.frontends.push(*frontend);
+        }
+        for side in port.sides() {
+            side.leave(&mut self.backends, &mut touched.backends);
+            self.lists.abandon(side);
+        }
+    }
+
+    fn put_port(&mut self, index: PortIndex, wanted: WantedPort, touched: &mut Touched) {
+        let WantedPort { key, proto, frontends, inside, outside, affinity_s, source_ranges } =
+            wanted;
+        if self.ports.get(index).id == ServiceId(0) {
+            self.begin_port(index, &frontends);
+        }
+        let Self { ports, backends, lists, .. } = self;
+        let port = ports.get_mut(index);
+        let (proto, backends_touched) = (proto as u8, &mut touched.backends);
+        port.inside.choose(&inside, proto, backends, backends_touched);
+        match outside {
+            Some(chosen) => {
+                let side = port.outside.get_or_insert_default();
+                side.balanced = key.audience == Audience::External;
+                side.choose(&chosen, proto, backends, backends_touched);
+            }
+            None => {
+                if let Some(side) = port.outside.take() {
+                    side.leave(backends, backends_touched);
+                    lists.abandon(&side);
+                }
             }
         }
+        port.affinity_s = affinity_s;
+        if *port.source_ranges != *source_ranges {
+            port.source_ranges = source_ranges.into();
+        }
+        port.frontends = frontends.iter().map(|(key, _)| *key).collect();
+        touched.frontends.extend_from_slice(&port.frontends);
+        touched.ports.push(index);
     }
 
-    /// Whose claim on a frontend is the first.
-    fn first_claim(&self, frontend: FrontendKey) -> Option<&PortKey> {
-        let first = self.least.clone();
-        let ((claimed, owner), _) = self.claims.range((frontend, first)..).next()?;
-        (*claimed == frontend).then_some(owner)
-    }
-
-    fn fresh_id(&mut self) -> ServiceId {
-        loop {
-            self.last_service = self.last_service.wrapping_add(1).max(1);
-            let id = ServiceId(self.last_service);
-            if !self.owners.contains_key(&id) {
-                return id;
-            }
+    /// A port seen for the first time takes over the number and lists that the maps have under one of the frontends that
+    /// it is going to have; else it gets a new number.
+    fn begin_port(&mut self, index: PortIndex, frontends: &[(FrontendKey, u32)]) {
+        let mut own = frontends.iter().filter(|(it, _)| self.frontends.leader(it) == Some(index));
+        let standing = own.find_map(|(key, _)| self.frontends.get(key)).copied();
+        let is_free = |id: ServiceId| id.0 != 0 && self.ports.of_id(id).is_none();
+        let standing = standing.filter(|it| is_free(it.service_id));
+        self.ports.number(index, standing.map(|it| it.service_id));
+        let Some(frontend) = standing else { return };
+        let port = self.ports.get_mut(index);
+        port.inside = self.lists.take_over(frontend.inside);
+        if frontend.outside != frontend.inside {
+            port.outside = Some(Box::new(self.lists.take_over(frontend.outside)));
         }
     }
 
-    fn plan_places(&self, places: &Places<'_>, touched: &Touched, plan: &mut Plan) {
-        let held = &self.entries;
-        for address in &touched.addresses {
-            let key = Addr::from(*address);
-            let wanted = places.endpoint(*address);
-            settle(key, wanted, &held.endpoints, &mut plan.endpoints, &mut plan.gone.endpoints);
+    /// New lists for the ports whose backends changed, and none for those that no frontend leads to; then what else hangs
+    /// on a port's backends.
+    fn plan_lists(&mut self, touched: &mut Touched, plan: &mut Plan) {
+        touched.frontends.sort_unstable();
+        touched.frontends.dedup();
+        let rivals = touched.frontends.iter().flat_map(|key| self.frontends.claims(key));
+        touched.ports.extend(rivals.map(|claim| claim.port));
+        let standing = |index: &PortIndex| Some((self.ports.find(*index)?.id, *index));
+        let mut ports: Vec<_> = touched.ports.iter().filter_map(standing).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        for (id, index) in ports {
+            let frontends = &self.frontends;
+            let port = self.ports.get_mut(index);
+            let led_to = port.frontends.iter().any(|it| frontends.leader(it) == Some(index));
+            self.lists.plan(port, led_to, &self.backends, plan);
+            self.held.plan_allowed(id, Some(&*port).filter(|_| led_to), plan);
         }
-        for cookie in &touched.cookies {
-            let wanted = places.owner(*cookie);
-            settle(*cookie, wanted, &held.netns, &mut plan.netns, &mut plan.gone.netns);
+        touched.ids.sort_unstable();
+        touched.ids.dedup();
+        for id in touched.ids.iter().filter(|id| self.ports.of_id(**id).is_none()) {
+            self.held.plan_allowed(*id, None, plan);
         }
-        if touched.facts {
-            let wanted = places.node_addresses();
-            for key in wanted.keys().chain(held.node_addresses.keys()) {
-                let (put, gone) = (&mut plan.node_addresses, &mut plan.gone.node_addresses);
-                settle(*key, wanted.get(key).copied(), &held.node_addresses, put, gone);
-            }
-        }
-        if touched.nodes {
-            let wanted = places.ranges();
-            for key in wanted.keys().chain(held.ranges.keys()) {
-                let (put, gone) = (&mut plan.ranges, &mut plan.gone.ranges);
-                settle(*key, wanted.get(key).copied(), &held.ranges, put, gone);
-            }
-        }
-    }
-
-    fn plan_frontends(&self, touched: &Touched, plan: &mut Plan) {
-        for key in &touched.frontends {
-            let wanted = self.frontend(*key);
-            let held = &self.entries.frontends;
-            settle(*key, wanted, held, &mut plan.frontends, &mut plan.gone.frontends);
-        }
-    }
-
-    fn frontend(&self, key: FrontendKey) -> Option<Frontend> {
-        let (_, port, flags) = self.claimants(key).next()?;
-        Some(Frontend {
-            service_id: port.id,
-            flags,
-            inside: port.inside.list,
-            outside: port.outside().list,
-            affinity_s: port.affinity_s,
-        })
-    }
-
-    /// The ports that want a frontend, and the flags that it would have; the first has it.
-    fn claimants(
-        &self,
-        frontend: FrontendKey,
-    ) -> impl Iterator<Item = (&PortKey, &Port, u32)> + use<'_> {
-        let first = self.least.clone();
-        self.claims
-            .range((frontend, first)..)
-            .take_while(move |((claimed, _), _)| *claimed == frontend)
-            .filter_map(|((_, owner), flags)| Some((owner, self.ports.get(owner)?, *flags)))
+        self.lists.plan_orphans(plan);
     }
 }
 
-/// Plans the write of one entry, or its removal, or nothing.
-fn settle<K: Ord, V: PartialEq>(
-    key: K,
-    wanted: Option<V>,
-    held: &BTreeMap<K, V>,
-    put: &mut BTreeMap<K, V>,
-    gone: &mut std::collections::BTreeSet<K>,
-) {
-    match (wanted, held.get(&key)) {
-        (Some(wanted), held) if held != Some(&wanted) => {
-            put.insert(key, wanted);
-        }
-        (None, Some(_)) => {
-            gone.insert(key);
-        }
-        _ => {}
+/// What is to be compiled: first what is gone, so that a Service made anew under the same address takes over the
+/// frontend's number, then what stands.
+fn named<'a>(
+    names: &'a BTreeSet<ObjectName>,
+    every_service: bool,
+    snapshot: &'a Snapshot,
+) -> [Vec<Named<'a>>; 2] {
+    let of = |name: &'a ObjectName| {
+        let service = snapshot.services.get(name).map(Arc::as_ref);
+        Named { name, service }
+    };
+    let (mut standing, gone): (Vec<_>, Vec<_>) =
+        names.iter().map(of).partition(|it| it.service.is_some());
+    if every_service {
+        let all = snapshot.services.iter();
+        standing = all.map(|(name, service)| Named { name, service: Some(service) }).collect();
     }
+    [gone, standing]
 }

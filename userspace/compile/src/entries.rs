@@ -113,24 +113,6 @@ impl Usage {
 }
 
 impl Entries {
-    /// How full each map is with these entries in it.
-    pub fn usage(&self, limits: &Limits) -> [Usage; 9] {
-        use beeline_abi::maps;
-        let usage = |map, entries, limit| Usage { map, entries, limit };
-        let slots = self.lists.values().map(|run| run.places.len()).sum();
-        [
-            usage(maps::SERVICES, self.frontends.len(), limits.frontends),
-            usage(maps::BACKEND_SLOTS, slots, limits.slots),
-            usage(maps::BACKENDS, self.backends.len(), limits.backends.saturating_sub(1)),
-            usage(maps::ENDPOINTS, self.endpoints.len(), limits.endpoints),
-            usage(maps::NETNS, self.netns.len(), limits.netns),
-            usage(maps::AFFINITY_OK, self.affinity_ok.len(), limits.affinity_ok),
-            usage(maps::SOURCE_RANGES, self.source_ranges.len(), limits.source_ranges),
-            usage(maps::CLUSTER_RANGES, self.ranges.len(), limits.ranges),
-            usage(maps::NODE_ADDRESSES, self.node_addresses.len(), limits.node_addresses),
-        ]
-    }
-
     /// The places of a list; none when the maps hold another list there, or the empty one.
     pub fn places_of(&self, list: &List) -> &[BackendId] {
         match self.lists.get(&list.id) {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use beeline_abi::{Addr, Be16, FRONTEND_EXTERNAL, FrontendKey};
 use beeline_tables::{ObjectName, Protocol, Snapshot};
 use k8s_openapi::api::core::v1::{ContainerPort, Pod};
+use smallvec::smallvec;
 
 use crate::{
     Facts,
@@ -12,21 +13,22 @@ use crate::{
     ports::{Audience, PortKey, WantedPort, frontend, number},
 };
 
-/// The host ports of a Pod of this node that has an address of its own; one frontend for each port and family.
-pub(crate) fn of_pod(snapshot: &Snapshot, facts: &Facts, name: &ObjectName) -> Vec<WantedPort> {
-    let (Some(intent), Some(endpoint)) = (snapshot.pods.get(name), snapshot.endpoints.get(name))
-    else {
-        return Vec::new();
-    };
+/// Adds the host ports of a Pod of this node that has an address of its own; one frontend for each port and family.
+pub(crate) fn of_pod(
+    snapshot: &Snapshot,
+    facts: &Facts,
+    name: &ObjectName,
+    found: &mut Vec<WantedPort>,
+) {
+    let Some(intent) = snapshot.pods.get(name) else { return };
+    let Some(endpoint) = snapshot.endpoints.get(name) else { return };
     if endpoint.node != facts.node {
-        return Vec::new();
+        return;
     }
-    let ports: Vec<&ContainerPort> = claimed(&intent.pod);
-    let addresses = &endpoint.addresses;
-    addresses
-        .iter()
-        .flat_map(|address| ports.iter().filter_map(|port| wanted(name, *address, port)))
-        .collect()
+    let ports = claimed(&intent.pod);
+    for address in &endpoint.addresses {
+        found.extend(ports.iter().filter_map(|port| wanted(name, *address, port)));
+    }
 }
 
 /// Whether a Pod has any.
@@ -64,7 +66,7 @@ fn wanted(name: &ObjectName, address: IpAddr, port: &ContainerPort) -> Option<Wa
             FrontendKey::new(any, Be16::from_host(host_port), number(protocol))
         }
     };
-    let backends = vec![((address, container_port), true)];
+    let backends = smallvec![((address, container_port), true)];
     Some(WantedPort {
         key: PortKey {
             service: name.clone(),
@@ -74,7 +76,7 @@ fn wanted(name: &ObjectName, address: IpAddr, port: &ContainerPort) -> Option<Wa
             ipv4,
         },
         proto: number(protocol),
-        frontends: vec![(key, FRONTEND_EXTERNAL)],
+        frontends: smallvec![(key, FRONTEND_EXTERNAL)],
         inside: Chosen { backends, terminating: false },
         outside: None,
         affinity_s: 0,

@@ -8,7 +8,7 @@
 //! use beeline_compile::{Compiler, Entries, Facts, Limits};
 //! use beeline_tables::Snapshot;
 //!
-//! let mut compiler = Compiler::adopt(Entries::default(), Limits::default());
+//! let mut compiler = Compiler::adopt(&Entries::default(), Limits::default());
 //! let plan = compiler.update(&Snapshot::default(), &Facts::default());
 //! assert_eq!(plan.writes(), 0);
 //! ```

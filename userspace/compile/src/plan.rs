@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use beeline_abi::{
-    Addr, AffinityOkKey, Backend, BackendId, Endpoint, Frontend, FrontendKey, ListId, NetnsOwner,
-    RangeKey,
+    Addr, AffinityOkKey, Backend, BackendId, Endpoint, Frontend, FrontendKey, List, ListId,
+    NetnsOwner, RangeKey,
 };
 use beeline_tables::Epoch;
 
 use crate::{Entries, Run, SourceRange};
 
-/// Writes, map by map, in the order in which they must happen.
+/// Writes, map by map, in the order in which they must happen. No key occurs twice in the same field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// What the maps hold once all is written.
@@ -28,17 +28,17 @@ pub struct Plan {
     /// This node's own addresses.
     pub node_addresses: BTreeMap<Addr, u32>,
     /// Backends, new and changed.
-    pub backends: BTreeMap<BackendId, Backend>,
+    pub backends: Vec<(BackendId, Backend)>,
     /// Those of them that start counting from zero.
-    pub fresh: BTreeSet<BackendId>,
+    pub fresh: Vec<BackendId>,
     /// New lists, in runs that nobody reads.
-    pub lists: BTreeMap<ListId, Run>,
+    pub lists: Vec<(ListId, Run)>,
     /// Backends that a client may stay with.
     pub affinity_ok: BTreeSet<AffinityOkKey>,
     /// Who may call.
     pub source_ranges: BTreeSet<SourceRange>,
     /// The swap: frontends that name the new lists.
-    pub frontends: BTreeMap<FrontendKey, Frontend>,
+    pub frontends: Vec<(FrontendKey, Frontend)>,
     /// Last: what nobody reads any more.
     pub gone: Gone,
     /// A table that is too small for the plan: it must not be carried out.
@@ -60,15 +60,15 @@ pub struct Overflow {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gone {
     /// Frontends of deleted Services.
-    pub frontends: BTreeSet<FrontendKey>,
+    pub frontends: Vec<FrontendKey>,
     /// Source ranges no longer asked for.
     pub source_ranges: BTreeSet<SourceRange>,
     /// Backends that a client may no longer stay with.
     pub affinity_ok: BTreeSet<AffinityOkKey>,
     /// Lists no longer named. Nothing is written: their runs are free for other lists.
-    pub lists: BTreeSet<ListId>,
+    pub lists: Vec<List>,
     /// Backends without places and without connections.
-    pub backends: BTreeSet<BackendId>,
+    pub backends: Vec<BackendId>,
     /// Addresses that this node no longer has.
     pub node_addresses: BTreeSet<Addr>,
     /// Ranges that left the cluster.
@@ -97,7 +97,7 @@ impl Plan {
             gone,
             overflow: _,
         } = self;
-        let places: usize = lists.values().map(|run| run.places.len()).sum();
+        let places: usize = lists.iter().map(|(_, run)| run.places.len()).sum();
         let who = endpoints.len() + netns.len() + ranges.len() + node_addresses.len();
         let allowed = affinity_ok.len() + source_ranges.len();
         who + backends.len() + places + allowed + frontends.len() + gone.writes()
@@ -109,13 +109,13 @@ impl Plan {
         entries.netns.extend(&self.netns);
         entries.ranges.extend(&self.ranges);
         entries.node_addresses.extend(&self.node_addresses);
-        entries.backends.extend(&self.backends);
+        entries.backends.extend(self.backends.iter().copied());
         entries.lists.extend(self.lists.iter().map(|(id, run)| (*id, run.clone())));
-        entries.last_list =
-            entries.last_list.max(self.lists.keys().copied().max().unwrap_or_default());
+        let last = self.lists.iter().map(|(id, _)| *id).max();
+        entries.last_list = entries.last_list.max(last.unwrap_or_default());
         entries.affinity_ok.extend(&self.affinity_ok);
         entries.source_ranges.extend(&self.source_ranges);
-        entries.frontends.extend(&self.frontends);
+        entries.frontends.extend(self.frontends.iter().copied());
         self.gone.apply_to(entries);
     }
 }
@@ -162,8 +162,8 @@ impl Gone {
         for key in &self.affinity_ok {
             entries.affinity_ok.remove(key);
         }
-        for id in &self.lists {
-            entries.lists.remove(id);
+        for list in &self.lists {
+            entries.lists.remove(&list.id);
         }
         for id in &self.backends {
             entries.backends.remove(id);

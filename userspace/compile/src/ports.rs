@@ -1,20 +1,19 @@
 //! Service ports: which frontends they have and which backends may serve them.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use beeline_abi::{
     Addr, Be16, FRONTEND_EXTERNAL, FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY,
     FRONTEND_SOURCE_RANGES, FrontendKey, Proto,
 };
 use beeline_tables::{
-    ObjectName, Protocol, Service, ServicePort, ServiceType, Snapshot, TrafficPolicy,
+    ObjectName, Protocol, Service, ServicePort, ServiceType, Slice, TrafficPolicy,
 };
+use smallvec::{SmallVec, smallvec};
 
 use crate::{
-    Facts,
-    candidates::{Candidates, Chosen},
+    candidates::{Candidates, Chosen, Here},
     entries::SourceRange,
-    host_ports,
 };
 
 /// Which callers a Service port is for. They may have different backends, so each is compiled by itself.
@@ -43,21 +42,13 @@ pub struct PortKey {
     pub ipv4: bool,
 }
 
-impl PortKey {
-    /// Not above any port of the Service: where its ports begin in a sorted map.
-    pub(crate) fn first(service: ObjectName) -> Self {
-        let (protocol, audience) = (Protocol::Tcp, Audience::Cluster);
-        Self { service, port: 0, protocol, audience, ipv4: false }
-    }
-}
-
 /// A Service port as the maps should have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WantedPort {
     pub(crate) key: PortKey,
     pub(crate) proto: Proto,
     /// What callers dial, with the `FRONTEND_*` flags of each.
-    pub(crate) frontends: Vec<(FrontendKey, u32)>,
+    pub(crate) frontends: SmallVec<[(FrontendKey, u32); 1]>,
     pub(crate) inside: Chosen,
     /// `None`: the same as inside.
     pub(crate) outside: Option<Chosen>,
@@ -75,28 +66,26 @@ pub(crate) fn number(protocol: Protocol) -> Proto {
     }
 }
 
-/// The ports of the Service of that name, and the host ports of the Pod of that name.
-pub(crate) fn wanted_ports(
-    snapshot: &Snapshot,
-    facts: &Facts,
-    name: &ObjectName,
-) -> Vec<WantedPort> {
-    let mut wanted = host_ports::of_pod(snapshot, facts, name);
-    let Some(service) = snapshot.services.get(name) else { return wanted };
+/// Adds the ports of a Service with these slices.
+pub(crate) fn of_service(
+    service: &Service,
+    slices: &[Arc<Slice>],
+    here: Here<'_>,
+    wanted: &mut Vec<WantedPort>,
+) {
     if service.service_type == ServiceType::ExternalName {
-        return wanted;
+        return;
     }
     for ipv4 in [true, false] {
         if !service.cluster_ips.iter().any(|address| address.is_ipv4() == ipv4) {
             continue;
         }
         for port in &service.ports {
-            let candidates = Candidates::find(snapshot, facts, service, port, ipv4);
+            let candidates = Candidates::find(slices, here, port, ipv4);
             wanted.push(cluster(service, port, ipv4, &candidates));
             wanted.extend(external(service, port, ipv4, &candidates));
         }
     }
-    wanted
 }
 
 fn cluster(
@@ -146,7 +135,7 @@ fn external(
     // A Service whose ranges are all of the other family admits nobody of this one.
     let checked = if service.source_ranges.is_empty() { 0 } else { FRONTEND_SOURCE_RANGES };
     let key = |address: IpAddr| frontend(address, port.port, port.protocol);
-    let mut frontends: Vec<(FrontendKey, u32)> = Vec::new();
+    let mut frontends: SmallVec<[(FrontendKey, u32); 1]> = smallvec![];
     if let Some(node_port) = port.node_port {
         let any = if ipv4 { Addr::ANY_V4 } else { Addr::NONE };
         let port_key = Be16::from_host(node_port);
@@ -168,7 +157,7 @@ fn empty(service: &Service, port: &ServicePort, audience: Audience, ipv4: bool) 
     WantedPort {
         key: PortKey { service: name, port: port.port, protocol, audience, ipv4 },
         proto: number(protocol),
-        frontends: Vec::new(),
+        frontends: smallvec![],
         inside: Chosen::default(),
         outside: None,
         affinity_s: service.affinity_timeout_s.unwrap_or(0),

@@ -9,8 +9,8 @@ use std::{
 use beeline_abi::{
     Addr, AffinityOkKey, BACKEND_LOCAL, Backend, BackendId, BackendState, Endpoint,
     FRONTEND_EXTERNAL, FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY, FRONTEND_SOURCE_RANGES, Frontend,
-    FrontendKey, List, NODE_ADDRESS_LOOPBACK, NODE_ADDRESS_PORTS, NetnsOwner, Proto, RANGE_CLUSTER,
-    RANGE_LOCAL_PODS, RangeKey, Scope,
+    FrontendKey, List, ListId, NODE_ADDRESS_LOOPBACK, NODE_ADDRESS_PORTS, NetnsOwner, Proto,
+    RANGE_CLUSTER, RANGE_LOCAL_PODS, RangeKey, Scope,
 };
 
 use crate::{Entries, Gone, Plan, Run, SourceRange};
@@ -18,7 +18,7 @@ use crate::{Entries, Gone, Plan, Run, SourceRange};
 /// One line for each entry, map by map.
 impl fmt::Display for Entries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (key, value) in sorted(&self.frontends) {
+        for (key, value) in sorted(self.frontends.iter()) {
             writeln!(f, "frontend {} -> {}", Key(key), Value(value))?;
         }
         for (id, run) in &self.lists {
@@ -64,10 +64,10 @@ impl fmt::Display for Plan {
         for (address, flags) in by_address(&self.node_addresses) {
             writeln!(f, "put node address {address} -> {}", NodeFlags(*flags))?;
         }
-        for (id, backend) in &self.backends {
+        for (id, backend) in by_number(&self.backends) {
             writeln!(f, "put backend {} -> {}", id.0, Target(backend))?;
         }
-        for (id, run) in &self.lists {
+        for (id, run) in by_number(&self.lists) {
             writeln!(f, "put list {} -> {}", id.0, Places(run))?;
         }
         for key in &self.affinity_ok {
@@ -76,7 +76,7 @@ impl fmt::Display for Plan {
         for range in &self.source_ranges {
             writeln!(f, "put source range {}", Source(range))?;
         }
-        for (key, frontend) in sorted(&self.frontends) {
+        for (key, frontend) in sorted(self.frontends.iter().map(|(key, value)| (key, value))) {
             writeln!(f, "put frontend {} -> {}", Key(key), Value(frontend))?;
         }
         self.gone.fmt(f)
@@ -96,10 +96,11 @@ impl fmt::Display for Gone {
         for key in &self.affinity_ok {
             writeln!(f, "remove affinity {}", Affinity(key))?;
         }
-        for id in &self.lists {
+        let numbers: BTreeSet<ListId> = self.lists.iter().map(|list| list.id).collect();
+        for id in numbers {
             writeln!(f, "free list {}", id.0)?;
         }
-        for id in &self.backends {
+        for id in self.backends.iter().collect::<BTreeSet<_>>() {
             writeln!(f, "remove backend {}", id.0)?;
         }
         for address in &self.node_addresses {
@@ -119,10 +120,17 @@ impl fmt::Display for Gone {
 }
 
 /// Frontends as people sort them; the map's own order is that of bytes in memory.
-fn sorted(map: &BTreeMap<FrontendKey, Frontend>) -> Vec<(&FrontendKey, &Frontend)> {
-    let mut all: Vec<_> = map.iter().collect();
+fn sorted<'a>(
+    all: impl Iterator<Item = (&'a FrontendKey, &'a Frontend)>,
+) -> Vec<(&'a FrontendKey, &'a Frontend)> {
+    let mut all: Vec<_> = all.collect();
     all.sort_by_key(|(key, _)| readable(key));
     all
+}
+
+/// Entries of a plan, which come in no order.
+fn by_number<K: Ord, V>(all: &[(K, V)]) -> BTreeMap<&K, &V> {
+    all.iter().map(|(key, value)| (key, value)).collect()
 }
 
 fn by_address<V>(map: &BTreeMap<Addr, V>) -> Vec<(IpAddr, &V)> {

@@ -57,8 +57,6 @@ pub(crate) struct Kernel {
     pub(crate) pressed: watch::Sender<BTreeMap<&'static str, Usage>>,
     /// How full the table of tracked connections was at the last look.
     tracked: Option<Usage>,
-    /// Backends that left, whose sockets have been looked for.
-    left: BTreeSet<BackendId>,
 }
 
 impl Kernel {
@@ -81,7 +79,7 @@ impl Kernel {
         let alive = endpoints::adopt(&programs, &pins)?;
         facts.attached.retain(|_, attached| alive.contains(&attached.ifindex));
         let (draining, pressed) = (BTreeMap::new(), watch::Sender::default());
-        let compiler = Some(Compiler::adopt(entries, maps.limits()));
+        let compiler = Some(Compiler::adopt(&entries, maps.limits()));
         let config = config.clone();
         let mut kernel = Self {
             pins,
@@ -93,7 +91,6 @@ impl Kernel {
             draining,
             pressed,
             tracked: None,
-            left: BTreeSet::new(),
         };
         let epoch = kernel.maps.config()?.epoch;
         kernel.write_config(Epoch(epoch.0))?;
@@ -116,8 +113,7 @@ impl Kernel {
             return Err(DatapathError::Incomplete);
         }
         let start = Instant::now();
-        let facts = self.facts.clone();
-        let plan = self.compiler()?.update(snapshot, &facts);
+        let plan = ready(&mut self.compiler, &self.maps)?.update(snapshot, &self.facts);
         self.execute(&plan)?;
         self.write_config(plan.epoch)?;
         Ok(InForce { epoch: plan.epoch, writes: plan.writes(), took: start.elapsed() })
@@ -163,7 +159,7 @@ impl Kernel {
 
     /// Removes backends that nobody is connected to any more, or for too long.
     pub(crate) fn collect(&mut self, now: Instant) -> Result<(), DatapathError> {
-        let idle = self.compiler()?.draining();
+        let idle = ready(&mut self.compiler, &self.maps)?.draining();
         self.draining.retain(|id, _| idle.contains(id));
         let mut ended = Vec::new();
         for id in idle {
@@ -176,7 +172,7 @@ impl Kernel {
         if ended.is_empty() {
             return Ok(());
         }
-        let plan = self.compiler()?.retire(&ended);
+        let plan = ready(&mut self.compiler, &self.maps)?.retire(&ended);
         self.execute(&plan)
     }
 
@@ -198,23 +194,20 @@ impl Kernel {
 
     /// Sockets whose datagrams go to a backend that no list names any more; each backend is looked at once.
     pub(crate) fn left_sockets(&mut self) -> Result<BTreeSet<u64>, DatapathError> {
-        let idle: BTreeSet<BackendId> = self.compiler()?.draining().into_iter().collect();
-        self.left.retain(|id| idle.contains(id));
-        let fresh: BTreeSet<BackendId> = idle.difference(&self.left).copied().collect();
-        if fresh.is_empty() {
+        let left = ready(&mut self.compiler, &self.maps)?.take_left();
+        let of_datagrams = left.into_iter().filter(|id| self.maps.has_datagram_connections(*id));
+        let backends: BTreeSet<BackendId> = of_datagrams.collect();
+        if backends.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let sockets = self.maps.datagram_sockets_of(&fresh)?;
-        self.left.extend(fresh);
-        Ok(sockets)
+        self.maps.datagram_sockets_of(&backends)
     }
 
     pub(crate) fn held(&self) -> Result<Held, DatapathError> {
         let entries = self.maps.entries()?;
         let epoch = self.maps.config()?.epoch.0;
-        let limits = self.maps.limits();
         let counters = |id| self.maps.counters_of(id);
-        let mut held = view::held(epoch, &entries, self.compiler.as_ref(), &limits, counters);
+        let mut held = view::held(epoch, &entries, self.compiler.as_ref(), counters);
         held.maps.extend(self.tracked.as_ref().map(view::usage));
         Ok(held)
     }
@@ -228,17 +221,8 @@ impl Kernel {
     }
 
     fn place(&mut self) -> Result<(), DatapathError> {
-        let facts = self.facts.clone();
-        let plan = self.compiler()?.place(&facts);
+        let plan = ready(&mut self.compiler, &self.maps)?.place(&self.facts);
         self.execute(&plan)
-    }
-
-    fn compiler(&mut self) -> Result<&mut Compiler, DatapathError> {
-        let compiler = match self.compiler.take() {
-            Some(compiler) => compiler,
-            None => Compiler::adopt(self.maps.entries()?, self.maps.limits()),
-        };
-        Ok(self.compiler.insert(compiler))
     }
 
     /// Carries a plan out if all of it fits. After a failure what the maps hold is read anew before the next plan.
@@ -256,14 +240,15 @@ impl Kernel {
             return Err(DatapathError::Full { map, limit, wanted });
         }
         let Some(compiler) = &self.compiler else { return Ok(()) };
-        for usage in compiler.entries().usage(compiler.limits()) {
+        let usages = compiler.usage();
+        for usage in &usages {
             let wanted = usage.entries + plan.gone.leaving(usage.map);
             if wanted > usage.limit as usize {
                 return Err(DatapathError::Full { map: usage.map, limit: usage.limit, wanted });
             }
         }
-        for usage in compiler.entries().usage(compiler.limits()) {
-            self.press(&usage);
+        for usage in &usages {
+            self.press(usage);
         }
         Ok(())
     }
@@ -317,5 +302,16 @@ impl Kernel {
             node_port_last: Be16::from_host(NODE_PORTS.1),
         };
         if known == wanted { Ok(()) } else { self.maps.set_config(wanted) }
+    }
+}
+
+/// The compiler, which after a failed write has to begin with what the maps hold.
+fn ready<'a>(
+    compiler: &'a mut Option<Compiler>,
+    maps: &Maps,
+) -> Result<&'a mut Compiler, DatapathError> {
+    match compiler {
+        Some(compiler) => Ok(compiler),
+        None => Ok(compiler.insert(Compiler::adopt(&maps.entries()?, maps.limits()))),
     }
 }

@@ -187,7 +187,7 @@ impl Maps {
         self.affinity_ok.put(plan.affinity_ok.iter().map(|key| (*key, 1)))?;
         self.source_ranges.put(plan.source_ranges.iter().map(|range| (range_key(range), 1)))?;
         // A system call orders what was stored before it against what the programs read after it.
-        self.services.put_all(&plan.frontends)?;
+        self.services.put(plan.frontends.iter().copied())?;
         let gone = &plan.gone;
         self.services.remove(gone.frontends.iter().copied())?;
         self.source_ranges.remove(gone.source_ranges.iter().map(range_key))?;
@@ -212,6 +212,12 @@ impl Maps {
     pub(crate) fn forget_tracked(&self) -> Result<Usage, DatapathError> {
         let entries = tracking::forget(self.conntrack.fd.as_fd())?;
         Ok(Usage { map: maps::CONNTRACK, entries, limit: self.conntrack.limit })
+    }
+
+    /// Whether sockets of a datagram protocol may be connected to a backend.
+    pub(crate) fn has_datagram_connections(&self, id: BackendId) -> bool {
+        let BackendCounters { opened, closed, .. } = self.counts.get(id.0);
+        self.backends.get(id.0).proto == Proto::Udp as u8 && opened != closed
     }
 
     /// Sockets whose datagrams go to one of these backends, by cookie.

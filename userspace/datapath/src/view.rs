@@ -8,7 +8,7 @@ use std::{
 use beeline_abi::{
     Backend, BackendCounters, BackendId, BackendState, Frontend, FrontendKey, Proto,
 };
-use beeline_compile::{Audience, Compiler, Entries, Limits, Usage};
+use beeline_compile::{Audience, Compiler, Entries, Usage};
 use serde::{Deserialize, Serialize};
 
 /// Everything at one moment.
@@ -91,7 +91,6 @@ pub(crate) fn held(
     epoch: u64,
     entries: &Entries,
     compiler: Option<&Compiler>,
-    limits: &Limits,
     counters: impl Fn(BackendId) -> BackendCounters,
 ) -> Held {
     let views: BTreeMap<BackendId, BackendView> = entries
@@ -110,8 +109,8 @@ pub(crate) fn held(
     let draining =
         views.iter().filter(|(id, _)| !listed.contains(id)).map(|(_, view)| view.clone());
     let draining = draining.collect();
-    let maps = entries.usage(limits).map(|usage| self::usage(&usage));
-    Held { epoch, services, draining, maps: maps.into() }
+    let maps = compiler.iter().flat_map(|compiler| compiler.usage());
+    Held { epoch, services, draining, maps: maps.map(|usage| self::usage(&usage)).collect() }
 }
 
 pub(crate) fn usage(usage: &Usage) -> UsageView {

@@ -82,8 +82,8 @@ fn asked_at(service: &Service) -> Option<u16> {
 }
 
 /// Distinct addresses: the same endpoint stands in several slices where ports differ.
-fn local<'a>(slices: impl Iterator<Item = &'a Arc<Slice>>, node: &NodeName) -> Local {
-    let backends = slices.flat_map(|slice| &slice.backends);
+fn local(slices: &[Arc<Slice>], node: &NodeName) -> Local {
+    let backends = slices.iter().flat_map(|slice| &slice.backends);
     let ready: BTreeSet<IpAddr> = backends
         .filter(|backend| backend.ready && backend.node.as_ref() == Some(node))
         .map(|backend| backend.address)

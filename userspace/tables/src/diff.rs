@@ -47,7 +47,7 @@ mod tests {
     };
 
     use super::{Diff, Difference};
-    use crate::{Change, EndpointIdentity, Epoch, Identity, NodeName, ObjectName, Tables};
+    use crate::{Change, EndpointIdentity, Epoch, Identity, NodeName, ObjectName, Slice, Tables};
 
     fn endpoint(name: &str, last: u8) -> EndpointIdentity {
         EndpointIdentity {
@@ -109,6 +109,31 @@ mod tests {
         let snapshot = reader.snapshot();
         let owner = snapshot.endpoints_at.get(&IpAddr::from([10, 42, 0, 5])).unwrap();
         assert_eq!(owner.pod, ObjectName::new("default", "new"));
+    }
+
+    #[test]
+    fn slices_are_found_by_their_service_and_follow_it() {
+        let slice = |name: &str, service: &str| {
+            Change::Slice(Slice {
+                name: ObjectName::new("default", name),
+                service: ObjectName::new("default", service),
+                ports: Vec::new(),
+                backends: Vec::new(),
+            })
+        };
+        let (mut writer, reader) = Tables::new();
+        writer.apply(Epoch(1), vec![slice("b", "web"), slice("a", "web"), slice("c", "db")]);
+        let of = |service: &str| -> Vec<String> {
+            let snapshot = reader.snapshot();
+            let slices = snapshot.slices_for(&ObjectName::new("default", service));
+            slices.iter().map(|slice| slice.name.name.to_string()).collect()
+        };
+        assert_eq!((of("web"), of("db")), (vec!["a".into(), "b".into()], vec!["c".into()]));
+        writer.apply(Epoch(2), vec![slice("a", "db"), slice("b", "web")]);
+        assert_eq!((of("web"), of("db")), (vec!["b".into()], vec!["a".into(), "c".into()]));
+        writer.apply(Epoch(3), vec![Change::SliceGone(ObjectName::new("default", "b"))]);
+        assert_eq!(of("web"), Vec::<String>::new());
+        assert_eq!((reader.snapshot().slices.len(), reader.snapshot().slices_of.len()), (2, 1));
     }
 
     #[test]

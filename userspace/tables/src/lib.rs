@@ -22,4 +22,4 @@ pub use model::{
     ObjectName, PodIntent, Protocol, Referenced, Service, ServicePort, ServiceType, Slice,
     SlicePort, TrafficPolicy,
 };
-pub use writer::{Change, Reader, Snapshot, Tables, Writer};
+pub use writer::{Change, Reader, Slices, Snapshot, Tables, Writer};

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use imbl::OrdMap;
+use smallvec::{SmallVec, smallvec};
 use tokio::sync::watch;
 
 use crate::model::{
@@ -39,6 +40,9 @@ pub enum Change {
     ObjectGone(ObjectKey),
 }
 
+/// The slices of one Service: of most there is one.
+pub type Slices = SmallVec<[Arc<Slice>; 1]>;
+
 /// The whole of intent at one epoch. Cloning costs nothing; old ones stay valid.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
@@ -50,8 +54,8 @@ pub struct Snapshot {
     pub services: OrdMap<ObjectName, Arc<Service>>,
     /// Slices by their own name.
     pub slices: OrdMap<ObjectName, Arc<Slice>>,
-    /// Slice names by the Service that they belong to: (service, slice).
-    pub slices_of: OrdMap<(ObjectName, ObjectName), ()>,
+    /// The same by the Service that they belong to, in the order of their own names.
+    pub slices_of: OrdMap<ObjectName, Slices>,
     /// All Pods of the cluster that have an address.
     pub endpoints: OrdMap<ObjectName, Arc<EndpointIdentity>>,
     /// The same, by address.
@@ -66,15 +70,8 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The slices of one Service, in the order of their names.
-    pub fn slices_for<'a>(
-        &'a self,
-        service: &'a ObjectName,
-    ) -> impl Iterator<Item = &'a Arc<Slice>> + 'a {
-        let first = (service.clone(), ObjectName::new("", ""));
-        self.slices_of
-            .range(first..)
-            .take_while(move |((owner, _), ())| owner == service)
-            .filter_map(|((_, slice), ())| self.slices.get(slice))
+    pub fn slices_for(&self, service: &ObjectName) -> &[Arc<Slice>] {
+        self.slices_of.get(service).map(SmallVec::as_slice).unwrap_or_default()
     }
 
     fn apply(&mut self, change: Change) {
@@ -111,14 +108,33 @@ impl Snapshot {
     }
 
     fn put_slice(&mut self, slice: Slice) {
-        self.remove_slice(&slice.name.clone());
-        self.slices_of.insert((slice.service.clone(), slice.name.clone()), ());
-        self.slices.insert(slice.name.clone(), Arc::new(slice));
+        let slice = Arc::new(slice);
+        let old = self.slices.insert(slice.name.clone(), Arc::clone(&slice));
+        if let Some(old) = old.filter(|old| old.service != slice.service) {
+            self.remove_from_service(&old);
+        }
+        match self.slices_of.get_mut(&slice.service) {
+            Some(known) => match known.binary_search_by(|it| it.name.cmp(&slice.name)) {
+                Ok(index) => known[index] = slice,
+                Err(index) => known.insert(index, slice),
+            },
+            None => {
+                self.slices_of.insert(slice.service.clone(), smallvec![slice]);
+            }
+        }
     }
 
     fn remove_slice(&mut self, name: &ObjectName) {
         if let Some(old) = self.slices.remove(name) {
-            self.slices_of.remove(&(old.service.clone(), name.clone()));
+            self.remove_from_service(&old);
+        }
+    }
+
+    fn remove_from_service(&mut self, slice: &Slice) {
+        let Some(known) = self.slices_of.get_mut(&slice.service) else { return };
+        known.retain(|it| it.name != slice.name);
+        if known.is_empty() {
+            self.slices_of.remove(&slice.service);
         }
     }
 

@@ -108,7 +108,7 @@ fn seen_outside(service: &Service) -> bool {
 
 fn elsewhere_only(snapshot: &Snapshot, service: &Service, node: &NodeName) -> bool {
     let mut any = false;
-    for backend in snapshot.slices_for(&service.name).flat_map(|slice| &slice.backends) {
+    for backend in snapshot.slices_for(&service.name).iter().flat_map(|slice| &slice.backends) {
         if backend.ready || (backend.serving && backend.terminating) {
             if backend.node.as_ref() == Some(node) {
                 return false;

@@ -1,20 +1,14 @@
-//! Backend lists: where they lie, when they have to be new ones, and what else hangs on a Service port's backends.
+//! Backend lists: where they lie, and when they have to be new ones.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use beeline_abi::{AffinityOkKey, BackendId, List, ListId, Scope, ServiceId, maps};
+use beeline_abi::{BackendId, List, ListId, maps};
 
 use super::{
-    Compiler,
+    backends::Backends,
     port::{Port, Side},
-    touched::Touched,
 };
-use crate::{
-    Entries, Plan, Run, SourceRange, maglev, plan::Overflow, ports::WantedPort, runs::Runs,
-};
+use crate::{Entries, Plan, Run, maglev, plan::Overflow, runs::Runs};
 
 /// Maglev tables are made while they leave this share of the array free; beyond it plain lists have to do, which spread as
 /// evenly and only move more callers when backends change.
@@ -24,26 +18,39 @@ const TABLE_SHARE: u32 = 2;
 #[derive(Clone, Debug)]
 pub(super) struct Lists {
     runs: Runs,
-    lying: BTreeMap<ListId, List>,
+    /// Lists without a port: of adopted maps until a port takes them over, of removed ports until the plan is made.
+    orphans: BTreeMap<ListId, Orphan>,
     last: u32,
     /// Places that found no room.
     missed: usize,
+}
+
+/// A list without a port.
+#[derive(Clone, Debug)]
+pub(super) struct Orphan {
+    pub(super) run: Run,
+    /// Whether its places are its own. Two lists in one place cannot come from us; nobody takes over the second.
+    lies: bool,
+}
+
+impl Orphan {
+    fn count(&self) -> u32 {
+        u32::try_from(self.run.places.len()).unwrap_or(u32::MAX)
+    }
 }
 
 impl Lists {
     pub(super) fn adopt(entries: &Entries, limit: u32) -> Self {
         let mut lists = Self {
             runs: Runs::new(limit),
-            lying: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             last: entries.last_list.0,
             missed: 0,
         };
         for (id, run) in &entries.lists {
-            let count = u32::try_from(run.places.len()).unwrap_or(u32::MAX);
-            // Two lists in one place cannot come from us; the second is made anew elsewhere.
-            if lists.runs.claim(run.first, count) {
-                lists.lying.insert(*id, List { first: run.first, count, id: *id });
-            }
+            let mut orphan = Orphan { run: run.clone(), lies: false };
+            orphan.lies = lists.runs.claim(run.first, orphan.count());
+            lists.orphans.insert(*id, orphan);
             lists.last = lists.last.max(id.0);
         }
         lists
@@ -58,9 +65,82 @@ impl Lists {
         })
     }
 
-    /// The run of a list is free again.
-    pub(super) fn give(&mut self, id: ListId) {
-        if let Some(list) = self.lying.remove(&id) {
+    /// Places in use.
+    pub(super) fn used(&self) -> usize {
+        self.runs.used() as usize
+    }
+
+    /// The number that was given last.
+    #[cfg(test)]
+    pub(super) fn last(&self) -> ListId {
+        ListId(self.last)
+    }
+
+    /// Lists without a port.
+    #[cfg(test)]
+    pub(super) fn orphans(&self) -> impl Iterator<Item = (&ListId, &Orphan)> {
+        self.orphans.iter()
+    }
+
+    /// A side that begins with an orphan's list, if there is one that is whole; else without any.
+    pub(super) fn take_over(&mut self, list: List) -> Side {
+        let fits = |it: &Orphan| it.lies && it.run.first == list.first && it.count() == list.count;
+        if !self.orphans.get(&list.id).is_some_and(fits) {
+            return Side::default();
+        }
+        let orphan = self.orphans.remove(&list.id);
+        let places = orphan.map(|it| it.run.places).unwrap_or_default();
+        Side { list, places, ..Side::default() }
+    }
+
+    /// A side is no more: its list is free once the plan is carried out, unless another takes it over.
+    pub(super) fn abandon(&mut self, side: &Side) {
+        if side.list.count > 0 {
+            let run = Run { first: side.list.first, places: Arc::clone(&side.places) };
+            self.orphans.insert(side.list.id, Orphan { run, lies: true });
+        }
+    }
+
+    /// New lists for a port whose backends changed, and none if no frontend leads there.
+    pub(super) fn plan(
+        &mut self,
+        port: &mut Port,
+        led_to: bool,
+        backends: &Backends,
+        plan: &mut Plan,
+    ) {
+        for side in port.sides_mut() {
+            let wanted = if led_to { self.wanted(side, backends) } else { Arc::default() };
+            if *side.places == *wanted {
+                // The same numbers in one memory.
+                side.places = wanted;
+                continue;
+            }
+            self.abandon(side);
+            let count = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
+            side.list = self.take(count);
+            if side.list.count > 0 {
+                let run = Run { first: side.list.first, places: Arc::clone(&wanted) };
+                plan.lists.push((side.list.id, run));
+            }
+            side.places = wanted;
+        }
+    }
+
+    /// Plans that lists which found no port are free; they are so after [`Lists::free`].
+    pub(super) fn plan_orphans(&self, plan: &mut Plan) {
+        let lists = self.orphans.iter().map(|(id, orphan)| List {
+            first: orphan.run.first,
+            count: if orphan.lies { orphan.count() } else { 0 },
+            id: *id,
+        });
+        plan.gone.lists.extend(lists);
+    }
+
+    /// The plan is made: the runs of its orphans are free for later ones.
+    pub(super) fn free(&mut self, plan: &Plan) {
+        for list in &plan.gone.lists {
+            self.orphans.remove(&list.id);
             self.runs.give(list.first, list.count);
         }
     }
@@ -75,111 +155,23 @@ impl Lists {
             return List::default();
         };
         self.last = self.last.wrapping_add(1).max(1);
-        let list = List { first, count, id: ListId(self.last) };
-        self.lying.insert(list.id, list);
-        list
+        List { first, count, id: ListId(self.last) }
     }
 
     fn has_room_for_table(&self, size: u32) -> bool {
         u64::from(self.runs.used()) + u64::from(size) <= u64::from(self.runs.limit() / TABLE_SHARE)
     }
 
-    /// Who stands where for one side; what the side had is kept where it is as good.
-    fn places(&self, side: &Side, held: &[BackendId]) -> Arc<[BackendId]> {
-        let size = maglev::size(side.addresses.len());
-        if size <= 1 || !(held.len() == size as usize || self.has_room_for_table(size)) {
+    /// Who is to stand where for one side; what the side has is kept where it is as good.
+    fn wanted(&self, side: &Side, backends: &Backends) -> Arc<[BackendId]> {
+        let size = if side.balanced { maglev::size(side.backends.len()) } else { 0 };
+        let has_table = side.places.len() == size as usize;
+        if size <= 1 || !(has_table || self.has_room_for_table(size)) {
             return Arc::clone(&side.backends);
         }
-        let table = maglev::table(&side.addresses);
+        let addresses: Vec<_> =
+            side.backends.iter().filter_map(|id| backends.address(*id)).collect();
+        let table = maglev::table(&addresses);
         table.into_iter().filter_map(|index| side.backends.get(index).copied()).collect()
     }
-}
-
-impl Compiler {
-    /// New lists for the ports whose backends changed, and none for those that no frontend leads to.
-    pub(super) fn relist(&mut self, touched: &Touched, everything: bool, plan: &mut Plan) {
-        for id in &touched.ids {
-            match self.owners.get(id).and_then(|key| self.ports.remove_entry(key)) {
-                Some((key, mut port)) => {
-                    let led_to =
-                        port.frontends.iter().any(|it| self.first_claim(*it) == Some(&key));
-                    self.relist_side(&mut port.inside, led_to, plan);
-                    if let Some(side) = &mut port.outside {
-                        self.relist_side(side, led_to, plan);
-                    }
-                    self.plan_allowed(*id, Some(&port).filter(|_| led_to), plan);
-                    self.ports.insert(key, port);
-                }
-                None => self.plan_allowed(*id, None, plan),
-            }
-        }
-        let held = &self.entries.lists;
-        plan.gone.lists.extend(touched.dropped.iter().filter(|id| held.contains_key(id)));
-        if everything {
-            let named: BTreeSet<ListId> = self
-                .ports
-                .values()
-                .flat_map(|port| port.sides().map(|side| side.list.id))
-                .collect();
-            plan.gone.lists.extend(held.keys().filter(|id| !named.contains(id)));
-        }
-    }
-
-    fn relist_side(&mut self, side: &mut Side, led_to: bool, plan: &mut Plan) {
-        let held = self.entries.places_of(&side.list);
-        let lies = self.lists.lying.get(&side.list.id) == Some(&side.list) || side.list.count == 0;
-        let wanted = if led_to { self.lists.places(side, held) } else { Arc::default() };
-        if lies && *held == *wanted && side.list.count as usize == wanted.len() {
-            return;
-        }
-        if self.entries.lists.contains_key(&side.list.id) {
-            plan.gone.lists.insert(side.list.id);
-        }
-        let count = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
-        side.list = self.lists.take(count);
-        if side.list.count > 0 {
-            plan.lists.insert(side.list.id, Run { first: side.list.first, places: wanted });
-        }
-    }
-
-    /// Who a client may stay with, and who may call at all. `None`: nobody leads there any more.
-    fn plan_allowed(&self, id: ServiceId, port: Option<&Port>, plan: &mut Plan) {
-        let wanted: BTreeSet<AffinityOkKey> = port.map(affinity_of).unwrap_or_default();
-        let held = affinity_held(&self.entries, id);
-        plan.affinity_ok.extend(wanted.iter().filter(|key| !held.contains(key)));
-        plan.gone.affinity_ok.extend(held.into_iter().filter(|key| !wanted.contains(key)));
-        let ranges = port.map(|port| port.source_ranges.as_slice()).unwrap_or_default();
-        let wanted: BTreeSet<SourceRange> = WantedPort::source_ranges_of(ranges, id).collect();
-        let held = ranges_held(&self.entries, id);
-        plan.source_ranges.extend(wanted.iter().filter(|range| !held.contains(range)));
-        plan.gone.source_ranges.extend(held.into_iter().filter(|range| !wanted.contains(range)));
-    }
-}
-
-fn affinity_of(port: &Port) -> BTreeSet<AffinityOkKey> {
-    if port.affinity_s == 0 {
-        return BTreeSet::new();
-    }
-    let keys = |side: &Side, scope: Scope| {
-        let key = move |backend_id: &BackendId| AffinityOkKey {
-            service_id: port.id,
-            backend_id: *backend_id,
-            scope: scope as u32,
-        };
-        side.backends.iter().map(key).collect::<Vec<_>>()
-    };
-    let inside = keys(&port.inside, Scope::Inside);
-    inside.into_iter().chain(keys(port.outside(), Scope::Outside)).collect()
-}
-
-fn affinity_held(entries: &Entries, id: ServiceId) -> BTreeSet<AffinityOkKey> {
-    let first = AffinityOkKey { service_id: id, ..AffinityOkKey::default() };
-    let last = AffinityOkKey { service_id: id, backend_id: BackendId(u32::MAX), scope: u32::MAX };
-    entries.affinity_ok.range(first..=last).copied().collect()
-}
-
-fn ranges_held(entries: &Entries, id: ServiceId) -> BTreeSet<SourceRange> {
-    let first = SourceRange { service_id: id, bits: 0, addr: beeline_abi::Addr::NONE };
-    let ranges = entries.source_ranges.range(first..);
-    ranges.take_while(|range| range.service_id == id).copied().collect()
 }

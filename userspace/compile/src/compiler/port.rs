@@ -1,26 +1,33 @@
-//! One Service port: who has its number, its frontends and its backends.
+//! One Service port: who has its number, its frontends and its backends. And all of them.
 
-use std::sync::Arc;
+use std::{hash::BuildHasher as _, sync::Arc};
 
-use beeline_abi::{Addr, BackendId, FrontendKey, List, ServiceId};
+use beeline_abi::{Addr, BackendId, Frontend, FrontendKey, List, ServiceId};
+use beeline_tables::ObjectName;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use slab::Slab;
+use smallvec::SmallVec;
 
-use super::{Compiler, touched::Touched};
-use crate::{
-    PortKey,
-    candidates::{Address, Chosen},
-    ports::{Audience, WantedPort},
-};
+use super::backends::Backends;
+use crate::{PortKey, candidates::Chosen};
+
+/// Where a port is kept; another port has it once that one is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PortIndex(u32);
 
 /// A Service port as compiled.
 #[derive(Clone, Debug)]
 pub(super) struct Port {
+    pub(super) key: PortKey,
+    /// Zero until it is put for the first time.
     pub(super) id: ServiceId,
-    pub(super) frontends: Vec<FrontendKey>,
+    pub(super) affinity_s: u32,
+    pub(super) frontends: SmallVec<[FrontendKey; 1]>,
     pub(super) inside: Side,
     /// `None`: the same as inside.
-    pub(super) outside: Option<Side>,
-    pub(super) affinity_s: u32,
-    pub(super) source_ranges: Vec<(u32, Addr)>,
+    pub(super) outside: Option<Box<Side>>,
+    pub(super) source_ranges: Box<[(u32, Addr)]>,
 }
 
 /// The backends of callers of one side.
@@ -28,104 +35,176 @@ pub(super) struct Port {
 pub(super) struct Side {
     /// Where the list lies.
     pub(super) list: List,
-    /// Who may serve, each once.
+    /// Who stands in its places.
+    pub(super) places: Arc<[BackendId]>,
+    /// Who may serve, each once, in the order of addresses.
     pub(super) backends: Arc<[BackendId]>,
-    /// Their addresses, for the table that all nodes must agree upon; empty for a plain list.
-    pub(super) addresses: Vec<Address>,
+    /// All nodes must agree who stands where.
+    pub(super) balanced: bool,
     pub(super) terminating: bool,
 }
 
 impl Port {
+    fn new(key: PortKey) -> Self {
+        Self {
+            key,
+            id: ServiceId(0),
+            affinity_s: 0,
+            frontends: SmallVec::new(),
+            inside: Side::default(),
+            outside: None,
+            source_ranges: Box::default(),
+        }
+    }
+
     /// What callers outside have.
     pub(super) fn outside(&self) -> &Side {
-        self.outside.as_ref().unwrap_or(&self.inside)
+        self.outside.as_deref().unwrap_or(&self.inside)
     }
 
     /// Both sides, the second only if it is another.
     pub(super) fn sides(&self) -> impl Iterator<Item = &Side> {
-        std::iter::once(&self.inside).chain(&self.outside)
+        std::iter::once(&self.inside).chain(self.outside.as_deref())
+    }
+
+    /// The same, to change them.
+    pub(super) fn sides_mut(&mut self) -> impl Iterator<Item = &mut Side> {
+        std::iter::once(&mut self.inside).chain(self.outside.as_deref_mut())
+    }
+
+    /// The entry of a frontend that it leads.
+    pub(super) fn frontend(&self, flags: u32) -> Frontend {
+        Frontend {
+            service_id: self.id,
+            flags,
+            inside: self.inside.list,
+            outside: self.outside().list,
+            affinity_s: self.affinity_s,
+        }
     }
 }
 
-impl Compiler {
-    pub(super) fn remove_port(&mut self, key: &PortKey, touched: &mut Touched) {
-        let Some(port) = self.ports.remove(key) else { return };
-        self.host_ports -= usize::from(key.audience == Audience::HostPort);
-        self.owners.remove(&port.id);
-        touched.ids.insert(port.id);
-        for frontend in &port.frontends {
-            self.claims.remove(&(*frontend, key.clone()));
-            touched.frontends.insert(*frontend);
-        }
-        for side in port.sides() {
-            self.backends.release(&side.backends, side.terminating);
-            touched.backends.extend(side.backends.iter());
-            touched.dropped.insert(side.list.id);
-        }
-    }
-
-    pub(super) fn put_port(&mut self, wanted: WantedPort, touched: &mut Touched) {
-        let WantedPort { key, proto, frontends, inside, outside, affinity_s, source_ranges } =
-            wanted;
-        let old = match self.ports.remove(&key) {
-            Some(port) => port,
-            None => {
-                self.host_ports += usize::from(key.audience == Audience::HostPort);
-                self.first_of(&key, &frontends)
-            }
-        };
-        let balanced = key.audience == Audience::External;
-        let inside = self.side(&inside, proto as u8, old.inside.list, false);
-        let held = old.outside.as_ref().map(|side| side.list).unwrap_or_default();
-        let outside = outside.map(|it| self.side(&it, proto as u8, held, balanced));
-        let keys: Vec<FrontendKey> = frontends.iter().map(|(key, _)| *key).collect();
-        let port = Port { id: old.id, frontends: keys, inside, outside, affinity_s, source_ranges };
-        for side in port.sides() {
-            self.backends.acquire(&side.backends, side.terminating);
-        }
-        for side in old.sides() {
-            self.backends.release(&side.backends, side.terminating);
-        }
-        if let (Some(side), None) = (&old.outside, &port.outside) {
-            touched.dropped.insert(side.list.id);
-        }
-        for side in old.sides().chain(port.sides()) {
-            touched.backends.extend(side.backends.iter());
-        }
-        touched.frontends.extend(old.frontends.iter().chain(&port.frontends));
-        touched.ids.insert(port.id);
-        self.owners.insert(port.id, key.clone());
-        self.ports.insert(key, port);
-    }
-
-    /// The list stays the one that was held until [`Compiler::relist`] finds that it must be another.
-    fn side(&mut self, chosen: &Chosen, proto: u8, held: List, balanced: bool) -> Side {
+impl Side {
+    /// Takes the backends that were chosen now. The list stays the one that it has until lists are planned.
+    pub(super) fn choose(
+        &mut self,
+        chosen: &Chosen,
+        proto: u8,
+        backends: &mut Backends,
+        touched: &mut Vec<BackendId>,
+    ) {
         let ids = chosen.backends.iter();
-        let backends = ids
-            .map(|((address, port), local)| self.backends.id((*address, *port, proto), *local))
-            .collect();
-        let addresses = if balanced && chosen.backends.len() > 1 {
-            chosen.backends.iter().map(|(address, _)| *address).collect()
-        } else {
-            Vec::new()
-        };
-        Side { list: held, backends, addresses, terminating: chosen.terminating }
+        let ids: SmallVec<[BackendId; 8]> =
+            ids.map(|(address, local)| backends.id(*address, proto, *local)).collect();
+        backends.acquire(&ids, chosen.terminating);
+        self.leave(backends, touched);
+        touched.extend_from_slice(&ids);
+        self.terminating = chosen.terminating;
+        if *ids != *self.backends {
+            self.backends = Arc::from(ids.as_slice());
+        }
     }
 
-    /// A port seen for the first time takes over the id and lists that adopted maps have under one of the frontends that
-    /// it is going to have.
-    fn first_of(&mut self, key: &PortKey, frontends: &[(FrontendKey, u32)]) -> Port {
-        let mut own = frontends.iter().filter(|(it, _)| self.first_claim(*it) == Some(key));
-        let standing = own.find_map(|(key, _)| self.entries.frontends.get(key));
-        let free =
-            standing.filter(|it| it.service_id.0 != 0 && !self.owners.contains_key(&it.service_id));
-        let (id, inside, outside) = match free.copied() {
-            Some(frontend) => (frontend.service_id, frontend.inside, frontend.outside),
-            None => (self.fresh_id(), List::default(), List::default()),
-        };
-        let side = |list| Side { list, ..Side::default() };
-        let outside = (outside != inside).then(|| side(outside));
-        let (frontends, source_ranges) = (Vec::new(), Vec::new());
-        Port { id, frontends, inside: side(inside), outside, affinity_s: 0, source_ranges }
+    /// Uses its backends no longer.
+    pub(super) fn leave(&self, backends: &mut Backends, touched: &mut Vec<BackendId>) {
+        backends.release(&self.backends, self.terminating);
+        touched.extend_from_slice(&self.backends);
+    }
+}
+
+/// All ports, found by Service and by number.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ports {
+    all: Slab<Port>,
+    of_service: HashTable<PortIndex>,
+    of_id: HashTable<PortIndex>,
+    hasher: RandomState,
+    /// The number that was given last.
+    last: u32,
+}
+
+impl Ports {
+    /// None yet; numbers are above `last`.
+    pub(super) fn after(last: u32) -> Self {
+        Self { last, ..Self::default() }
+    }
+
+    /// A port that stands.
+    ///
+    /// # Panics
+    /// When the port was removed: its index is not to be kept.
+    pub(super) fn get(&self, index: PortIndex) -> &Port {
+        &self.all[index.0 as usize]
+    }
+
+    /// The same, to change it. Its Service and its number stay.
+    pub(super) fn get_mut(&mut self, index: PortIndex) -> &mut Port {
+        &mut self.all[index.0 as usize]
+    }
+
+    /// The same, if it stands still.
+    pub(super) fn find(&self, index: PortIndex) -> Option<&Port> {
+        self.all.get(index.0 as usize)
+    }
+
+    /// Every port that stands.
+    #[cfg(test)]
+    pub(super) fn all(&self) -> impl Iterator<Item = &Port> {
+        self.all.iter().map(|(_, port)| port)
+    }
+
+    /// Those of a Service, in no order.
+    pub(super) fn of_service(&self, name: &ObjectName) -> SmallVec<[PortIndex; 2]> {
+        let same_hash = self.of_service.iter_hash(self.hasher.hash_one(name)).copied();
+        same_hash.filter(|index| self.get(*index).key.service == *name).collect()
+    }
+
+    /// The one with a number.
+    pub(super) fn of_id(&self, id: ServiceId) -> Option<PortIndex> {
+        self.of_id.find(self.hasher.hash_one(id), |index| self.get(*index).id == id).copied()
+    }
+
+    /// A new one, without a number and claims.
+    pub(super) fn add(&mut self, key: PortKey) -> PortIndex {
+        let hash = self.hasher.hash_one(&key.service);
+        let index = self.all.insert(Port::new(key));
+        // There are fewer ports than frontends fit.
+        let index = PortIndex(u32::try_from(index).unwrap_or(u32::MAX));
+        let (all, hasher) = (&self.all, &self.hasher);
+        let hash_of = |it: &PortIndex| hasher.hash_one(&all[it.0 as usize].key.service);
+        self.of_service.insert_unique(hash, index, hash_of);
+        index
+    }
+
+    /// Gives a number that nobody has, or a new one, to a port without one.
+    pub(super) fn number(&mut self, index: PortIndex, id: Option<ServiceId>) {
+        let id = id.unwrap_or_else(|| self.fresh_id());
+        self.get_mut(index).id = id;
+        let (all, hasher) = (&self.all, &self.hasher);
+        let hash_of = |it: &PortIndex| hasher.hash_one(all[it.0 as usize].id);
+        self.of_id.insert_unique(hasher.hash_one(id), index, hash_of);
+    }
+
+    /// Forget a port.
+    pub(super) fn remove(&mut self, index: PortIndex) -> Port {
+        let port = self.all.remove(index.0 as usize);
+        let by_service = self.hasher.hash_one(&port.key.service);
+        if let Ok(entry) = self.of_service.find_entry(by_service, |it| *it == index) {
+            entry.remove();
+        }
+        if let Ok(entry) = self.of_id.find_entry(self.hasher.hash_one(port.id), |it| *it == index) {
+            entry.remove();
+        }
+        port
+    }
+
+    fn fresh_id(&mut self) -> ServiceId {
+        loop {
+            self.last = self.last.wrapping_add(1).max(1);
+            let id = ServiceId(self.last);
+            if self.of_id(id).is_none() {
+                return id;
+            }
+        }
     }
 }

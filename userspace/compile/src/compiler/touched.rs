@@ -2,51 +2,42 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use beeline_abi::{BackendId, FrontendKey, ListId, ServiceId};
+use beeline_abi::{BackendId, FrontendKey, ServiceId};
 use beeline_tables::{Diff, Difference, ObjectName, Snapshot};
 
-use crate::{Entries, Facts, host_ports};
+use super::port::PortIndex;
+use crate::{Facts, host_ports};
 
-/// Keys that may have changed. Looking at too many is harmless.
+/// Keys that may have changed. Looking at too many is harmless; the vectors, filled while Services are compiled, may name
+/// one twice.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
-    pub(super) services: BTreeSet<ObjectName>,
+    /// All Services that there are; the names below are others then.
+    pub(super) every_service: bool,
+    /// Services, and Pods with host ports.
+    pub(super) names: BTreeSet<ObjectName>,
     pub(super) addresses: BTreeSet<IpAddr>,
     pub(super) cookies: BTreeSet<u64>,
     /// Nodes, or what else says what belongs to the cluster.
     pub(super) nodes: bool,
     /// This node's own facts.
     pub(super) facts: bool,
-    /// Filled while Services are compiled.
-    pub(super) ids: BTreeSet<ServiceId>,
-    pub(super) frontends: BTreeSet<FrontendKey>,
-    pub(super) backends: BTreeSet<BackendId>,
-    /// Lists that lost their port.
-    pub(super) dropped: BTreeSet<ListId>,
+    pub(super) ports: Vec<PortIndex>,
+    /// Numbers of Service ports that may be nobody's.
+    pub(super) ids: Vec<ServiceId>,
+    pub(super) frontends: Vec<FrontendKey>,
+    pub(super) backends: Vec<BackendId>,
 }
 
 impl Touched {
-    /// All that is wanted and all that the maps hold.
-    pub(super) fn everything(snapshot: &Snapshot, facts: &Facts, entries: &Entries) -> Self {
-        let adopted = entries.frontends.values().map(|frontend| frontend.service_id);
-        let with_affinity = entries.affinity_ok.iter().map(|key| key.service_id);
-        let with_ranges = entries.source_ranges.iter().map(|range| range.service_id);
-        let mut touched = Self {
-            services: snapshot.services.keys().cloned().collect(),
-            addresses: snapshot.endpoints_at.keys().copied().collect(),
-            nodes: true,
-            facts: true,
-            ids: adopted.chain(with_affinity).chain(with_ranges).collect(),
-            frontends: entries.frontends.keys().copied().collect(),
-            backends: entries.backends.keys().copied().collect(),
-            cookies: entries.netns.keys().copied().collect(),
-            dropped: BTreeSet::new(),
-        };
+    /// All that is wanted. What the maps hold is the caller's to add.
+    pub(super) fn everything(snapshot: &Snapshot, facts: &Facts) -> Self {
+        let mut touched = Self { every_service: true, nodes: true, facts: true, ..Self::default() };
         let pods = snapshot.pods.values().filter(|intent| host_ports::any(&intent.pod));
-        touched.services.extend(pods.map(|intent| intent.name.clone()));
+        touched.names.extend(pods.map(|intent| intent.name.clone()));
+        touched.addresses.extend(snapshot.endpoints_at.keys());
         let nodes = snapshot.nodes.values();
         touched.addresses.extend(nodes.flat_map(|node| node.internal_ips.iter().copied()));
-        touched.addresses.extend(entries.endpoints.keys().map(|key| IpAddr::from(*key)));
         touched.own(facts);
         touched
     }
@@ -68,7 +59,7 @@ impl Touched {
         touched.cookies.extend(attached.map(|attached| attached.netns_cookie));
         if depends_on_place(old) != depends_on_place(new) {
             // Traffic policies, hints and whether a backend is on this node depend on these; they hardly ever change.
-            touched.services.extend(new.0.services.keys().cloned());
+            touched.every_service = true;
         }
         touched
     }
@@ -88,7 +79,7 @@ impl Touched {
                 Difference::Added(_, pod) | Difference::Removed(_, pod) => [pod, pod],
                 Difference::Changed(_, before, after) => [before, after],
             };
-            self.services.extend(
+            self.names.extend(
                 pods.iter().filter(|it| host_ports::any(&it.pod)).map(|it| it.name.clone()),
             );
         }
@@ -97,7 +88,7 @@ impl Touched {
             | Difference::Changed(name, ..)
             | Difference::Removed(name, _)) = difference;
             if new.pods.get(&name).is_some_and(|intent| host_ports::any(&intent.pod)) {
-                self.services.insert(name);
+                self.names.insert(name);
             }
         }
     }
@@ -107,15 +98,15 @@ impl Touched {
             let (Difference::Added(name, _)
             | Difference::Changed(name, ..)
             | Difference::Removed(name, _)) = difference;
-            self.services.insert(name);
+            self.names.insert(name);
         }
         for difference in old.slices.differences(&new.slices) {
             match difference {
                 Difference::Added(_, slice) | Difference::Removed(_, slice) => {
-                    self.services.insert(slice.service.clone());
+                    self.names.insert(slice.service.clone());
                 }
                 Difference::Changed(_, before, after) => {
-                    self.services.extend([before.service.clone(), after.service.clone()]);
+                    self.names.extend([before.service.clone(), after.service.clone()]);
                 }
             }
         }

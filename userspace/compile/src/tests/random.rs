@@ -203,7 +203,7 @@ proptest! {
         let (mut writer, reader) = Tables::new();
         let mut facts = Facts { node: node(0), host_netns: Some(1), ..Facts::default() };
         facts.host_addresses.insert(address(9));
-        let mut compiler = Compiler::adopt(Entries::default(), Limits::default());
+        let mut compiler = Compiler::adopt(&Entries::default(), Limits::default());
         let mut kernel = Entries::default();
         for (number, batch) in (1u64..).zip(batches) {
             let mut changes = Vec::new();
@@ -212,7 +212,7 @@ proptest! {
                     Step::Change(change) => changes.push(change),
                     Step::Attach(at, uid) => { facts.attached.insert(address(at), attached(at, uid)); }
                     Step::Detach(at) => { facts.attached.remove(&address(at)); }
-                    Step::Restart => compiler = Compiler::adopt(kernel.clone(), Limits::default()),
+                    Step::Restart => compiler = Compiler::adopt(&kernel, Limits::default()),
                     Step::Drain => {
                         let idle = compiler.draining();
                         compiler.retire(&idle).apply_to(&mut kernel);
@@ -222,14 +222,14 @@ proptest! {
             writer.apply(Epoch(number), changes);
             let snapshot = reader.snapshot();
             compiler.update(&snapshot, &facts).apply_to(&mut kernel);
-            prop_assert_eq!(&kernel, compiler.entries());
+            prop_assert_eq!(&kernel, &compiler.entries());
             check(&kernel);
 
-            let mut scratch = Compiler::adopt(Entries::default(), Limits::default());
+            let mut scratch = Compiler::adopt(&Entries::default(), Limits::default());
             scratch.update(&snapshot, &facts);
-            prop_assert_eq!(meaning(&kernel), meaning(scratch.entries()));
+            prop_assert_eq!(meaning(&kernel), meaning(&scratch.entries()));
 
-            let mut again = Compiler::adopt(kernel.clone(), Limits::default());
+            let mut again = Compiler::adopt(&kernel, Limits::default());
             let plan = again.update(&snapshot, &facts);
             prop_assert_eq!(plan.writes(), 0, "a restart changes nothing, but: {}", plan);
         }
@@ -290,7 +290,7 @@ fn writes_of_one_change(services: u16) -> usize {
         changes.push(slice_of(n, 1));
     }
     writer.apply(Epoch(1), changes);
-    let mut compiler = Compiler::adopt(Entries::default(), Limits::default());
+    let mut compiler = Compiler::adopt(&Entries::default(), Limits::default());
     compiler.update(&reader.snapshot(), &facts);
     writer.apply(Epoch(2), vec![slice_of(0, 2)]);
     compiler.update(&reader.snapshot(), &facts).writes()

@@ -24,7 +24,7 @@ struct World {
 pub(super) fn run(text: &str) -> String {
     let (writer, reader) = Tables::new();
     let facts = Facts { node: NodeName("n1".into()), ..Facts::default() };
-    let compiler = Compiler::adopt(Entries::default(), Limits::default());
+    let compiler = Compiler::adopt(&Entries::default(), Limits::default());
     let mut world = World { writer, reader, pending: Vec::new(), epoch: 0, facts, compiler };
     let mut out = String::new();
     for line in text.lines() {
@@ -72,12 +72,13 @@ impl World {
             }
             ["restart"] => {
                 let limits = *self.compiler.limits();
-                self.compiler = Compiler::adopt(self.compiler.entries().clone(), limits);
-                self.facts.attached = Facts::attached_in(self.compiler.entries());
+                let entries = self.compiler.entries();
+                self.compiler = Compiler::adopt(&entries, limits);
+                self.facts.attached = Facts::attached_in(&entries);
             }
             ["limit", "slots", count] => {
                 let limits = Limits { slots: parse(count), ..*self.compiler.limits() };
-                self.compiler = Compiler::adopt(self.compiler.entries().clone(), limits);
+                self.compiler = Compiler::adopt(&self.compiler.entries(), limits);
             }
             ["node-ports", "loopback"] => self.facts.loopback_node_ports = true,
             ["node-ports", address] => {

@@ -31,7 +31,12 @@ fn service(namespace: &str) -> Value {
 
 fn ready(tables: &Snapshot, namespace: &str) -> usize {
     let web = ObjectName::new(namespace, "web");
-    tables.slices_for(&web).flat_map(|slice| slice.backends.iter()).filter(|b| b.ready).count()
+    tables
+        .slices_for(&web)
+        .iter()
+        .flat_map(|slice| slice.backends.iter())
+        .filter(|b| b.ready)
+        .count()
 }
 
 /// A Pod that is told to end takes no new connections any more.
