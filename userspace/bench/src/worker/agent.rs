@@ -182,10 +182,10 @@ fn protocol(service: &model::ServicePort) -> Protocol {
     }
 }
 
-/// Bytes: the resident memory of this process, and what the kernel charges for every map and program that it holds.
+/// Bytes: the resident memory of this process, and what the kernel charges for every map and program that it holds. Arrays
+/// that both share are in the kernel's part.
 pub fn memory() -> io::Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let resident = field(&status, "VmRSS:").unwrap_or(0) * 1024;
+    let resident = resident_without_maps(&fs::read_to_string("/proc/self/smaps")?);
     let mut charged = BTreeMap::new();
     for entry in fs::read_dir("/proc/self/fdinfo")? {
         // The descriptor of this very listing is gone by now.
@@ -202,6 +202,23 @@ pub fn memory() -> io::Result<u64> {
     Ok(resident + charged.values().sum::<u64>())
 }
 
+/// Bytes of all mappings in `/proc/PID/smaps` but those of BPF maps.
+fn resident_without_maps(smaps: &str) -> u64 {
+    let (mut kib, mut is_map) = (0, false);
+    for line in smaps.lines() {
+        match field(line, "Rss:") {
+            Some(resident) if !is_map => kib += resident,
+            Some(_) => {}
+            // A mapping begins with its addresses and ends with its name; what is said of it comes below.
+            None if line.split(' ').next().is_some_and(|word| word.contains('-')) => {
+                is_map = line.ends_with("bpf-map");
+            }
+            None => {}
+        }
+    }
+    kib * 1024
+}
+
 /// The number after a name at the beginning of a line.
 fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
@@ -210,7 +227,15 @@ fn field(text: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::field;
+    use super::{field, resident_without_maps};
+
+    #[test]
+    fn memory_shared_with_the_kernel_counts_once() {
+        let smaps = "55d0-55e0 r-xp 00000000 fe:00 9 /usr/bin/beeline\nSize: 64 kB\nRss:    40 kB\nPss: 3 kB\n\
+            7f00-7f10 rw-s 00000000 00:0e 1057 anon_inode:bpf-map\nRss:   4096 kB\n\
+            7f20-7f30 rw-p 00000000 00:00 0\nRss:   8 kB\n";
+        assert_eq!(resident_without_maps(smaps), 48 * 1024);
+    }
 
     #[test]
     fn a_field_is_the_number_behind_its_name() {
