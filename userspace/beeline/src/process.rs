@@ -45,7 +45,7 @@ pub fn enter(netns: Option<&Path>) -> anyhow::Result<()> {
 
 /// Run the future of a long-lived process.
 pub fn on_threads(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    beeline_sys::process::limit_arenas(processors());
+    beeline_sys::process::frugal_allocator(processors());
     let runtime = runtime()?;
     let outcome = runtime.block_on(work);
     // Work that blocks, on a disk that hangs perhaps, has had its time.

@@ -44,6 +44,9 @@ use crate::{
     ports::{self, WantedPort},
 };
 
+/// So many Services are compiled at once: what is wanted of them stays in the processor's cache.
+const PART: usize = 256;
+
 /// Turns snapshots into plans. Knows the entries as they are once every plan so far has been carried out; when one
 /// could not be, start over from what the maps really hold.
 #[derive(Clone, Debug)]
@@ -138,7 +141,12 @@ impl Compiler {
         }
         let names = std::mem::take(&mut touched.names);
         for named in named(&names, touched.every_service, snapshot) {
-            self.put_services(&named, snapshot, facts, &mut touched);
+            self.ports.reserve(named.len());
+            self.frontends.reserve(named.len());
+            // In the order of names, so that who leads is known in the first part already.
+            for part in named.chunks(PART) {
+                self.put_services(part, snapshot, facts, &mut touched);
+            }
         }
         let mut plan = Plan { epoch: snapshot.epoch, ..Plan::default() };
         let places = Places { snapshot, facts, nodes_at: &self.nodes_at };

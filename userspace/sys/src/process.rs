@@ -113,17 +113,27 @@ pub fn end_with_parent(command: &mut Command) {
     unsafe { command.pre_exec(prepare) };
 }
 
-/// Lets the C library's allocator spread over at most this many arenas, instead of eight for each processor: what a thread
-/// freed is then found by the others, instead of staying resident beside what they use. Call it before threads exist.
-pub fn limit_arenas(count: usize) {
+/// From here on a piece of memory goes back to the kernel as soon as it is freed: room for a large answer, or for a list of
+/// all Services while it grows. The C library would raise this to 32 MiB by itself and keep what was freed.
+#[cfg(target_env = "gnu")]
+const RETURNED_BYTES: i32 = 1 << 20;
+
+/// Has the C library's allocator spread over at most this many arenas, instead of eight for each processor, so that what a
+/// thread freed is found by the others, instead of staying resident beside what they use; and give large pieces back. Call
+/// it before threads exist.
+pub fn frugal_allocator(arenas: usize) {
     #[cfg(target_env = "gnu")]
     {
-        let count = i32::try_from(count).unwrap_or(i32::MAX);
-        // SAFETY: it changes a number that the allocator reads under its own lock.
-        let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, count) };
+        let arenas = i32::try_from(arenas).unwrap_or(i32::MAX);
+        for (option, value) in
+            [(libc::M_ARENA_MAX, arenas), (libc::M_MMAP_THRESHOLD, RETURNED_BYTES)]
+        {
+            // SAFETY: it changes a number that the allocator reads under its own lock.
+            let _ = unsafe { libc::mallopt(option, value) };
+        }
     }
     #[cfg(not(target_env = "gnu"))]
-    let _ = count; // other allocators have no arenas
+    let _ = arenas; // other allocators have neither
 }
 
 /// What a fork returned.

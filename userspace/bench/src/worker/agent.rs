@@ -15,6 +15,9 @@ use crate::rules::{model, sample};
 /// The only node.
 const NODE: &str = "node";
 
+/// Threads of its runtime.
+pub const THREADS: usize = 2;
+
 /// A running agent.
 pub struct Agent {
     runtime: tokio::runtime::Runtime,
@@ -29,8 +32,10 @@ pub struct Agent {
 impl Agent {
     /// Start the datapath, attach the client, and read events as an agent does.
     pub fn start(place: &AgentPlace) -> io::Result<Self> {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .enable_all()
+            .build()?;
         let tasks = Tasks::new();
         let AgentPlace { bpf_root, cgroup_root, instance, .. } = place;
         let mut config = Config::new(bpf_root, cgroup_root, instance, NODE);

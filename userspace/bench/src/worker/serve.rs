@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    agent::{self, Agent},
+    agent::{self, Agent, THREADS},
     client,
     protocol::{Answer, Order},
     server,
@@ -44,6 +44,7 @@ fn carry_out(order: Order, agent: &mut Option<Agent>) -> io::Result<Answer> {
     let no_agent = || io::Error::other("no agent was started");
     match order {
         Order::AgentStart(place) => {
+            beeline_sys::process::frugal_allocator(THREADS);
             *agent = Some(Agent::start(&place)?);
             Ok(Answer::Done)
         }

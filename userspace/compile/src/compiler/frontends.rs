@@ -42,6 +42,11 @@ impl Frontends {
         Self { all: adopted.collect(), held: entries.frontends.len() }
     }
 
+    /// Makes room for so many at once; most changes need less than there is.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.all.reserve(more.saturating_sub(self.all.capacity()));
+    }
+
     /// How many are in the map.
     pub(super) fn held(&self) -> usize {
         self.held

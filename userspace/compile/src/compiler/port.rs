@@ -129,6 +129,15 @@ impl Ports {
         Self { last, ..Self::default() }
     }
 
+    /// Makes room for so many at once; most changes need less than there is.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let missing = more.saturating_sub(self.all.capacity());
+        self.all.reserve(missing);
+        let (all, hasher) = (&self.all, &self.hasher);
+        self.of_service.reserve(missing, |it| hasher.hash_one(&all[it.0 as usize].key.service));
+        self.of_id.reserve(missing, |it| hasher.hash_one(all[it.0 as usize].id));
+    }
+
     /// A port that stands.
     ///
     /// # Panics
