@@ -87,7 +87,7 @@ pub const CONFIG_EVERY_CALLER: u32 = 2;
 pub const CONFIG_DSR: u32 = 4;
 /// Flag of [`Config`]: pods of this node that leave the cluster take the node's address.
 pub const CONFIG_MASQUERADE: u32 = 8;
-/// Flag of [`Config`]: flows are recorded.
-pub const CONFIG_FLOWS: u32 = 16;
+/// Flag of [`Config`]: flows are not recorded, and translated connections not told; drops and refusals are.
+pub const CONFIG_NO_FLOW_RECORDS: u32 = 64;
 /// Flag of [`Config`]: pods took ports of this node, so that any port may be one.
 pub const CONFIG_HOST_PORTS: u32 = 32;

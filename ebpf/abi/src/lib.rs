@@ -59,8 +59,8 @@ pub use conntrack::{
 pub use counter::{Counter, DropCount};
 pub use endian::{Be16, Be32};
 pub use endpoint::{
-    CONFIG_DSR, CONFIG_EVERY_CALLER, CONFIG_FLOWS, CONFIG_HOST_PORTS, CONFIG_LAZY_EVENTS,
-    CONFIG_MASQUERADE, Config, Endpoint, NETNS_HOST, NetnsOwner,
+    CONFIG_DSR, CONFIG_EVERY_CALLER, CONFIG_HOST_PORTS, CONFIG_LAZY_EVENTS, CONFIG_MASQUERADE,
+    CONFIG_NO_FLOW_RECORDS, Config, Endpoint, NETNS_HOST, NetnsOwner,
 };
 pub use flow::{
     FLOW_REPLY, FLOW_TRANSLATED, FlowEvent, FlowEventKind, FlowKey, FlowState, Hook, TCP_ACK,

@@ -2,14 +2,14 @@
 
 use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns};
 use beeline_abi::{
-    Addr, Counter, DropReason, FLOW_TRANSLATED, FlowEvent, FlowEventKind, FlowId, FrontendKey,
-    Hook, NETNS_HOST, Proto, RuleId, Scope, ServiceId, Tuple, Verdict,
+    Addr, CONFIG_NO_FLOW_RECORDS, Counter, DropReason, FLOW_TRANSLATED, FlowEvent, FlowEventKind,
+    FlowId, FrontendKey, Hook, NETNS_HOST, Proto, RuleId, Scope, ServiceId, Tuple, Verdict,
 };
 use beeline_packet::balance;
 
 use crate::service::{self, Call, Refusal, Target};
 use crate::socket::Caller;
-use crate::{count, events};
+use crate::{count, events, node};
 
 /// How a backend is chosen.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,6 +72,9 @@ pub fn tell_translated(
     now_ns: u64,
 ) {
     count::one(Counter::Translated);
+    if node::has(CONFIG_NO_FLOW_RECORDS) {
+        return;
+    }
     let mut event = event(hook, caller, dialled, now_ns);
     event.flow_id = flow_id;
     event.tuple.dest_addr = target.backend.addr;

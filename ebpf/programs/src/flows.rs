@@ -5,15 +5,15 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns};
 use aya_ebpf::programs::TcContext;
 use beeline_abi::{
-    Counter, DropReason, Endpoint, EndpointId, FlowEvent, FlowEventKind, FlowKey, FlowLink,
-    FlowState, Hook, Proto, RuleId, Tuple, Verdict,
+    CONFIG_NO_FLOW_RECORDS, Counter, DropReason, Endpoint, EndpointId, FlowEvent, FlowEventKind,
+    FlowKey, FlowLink, FlowState, Hook, Proto, RuleId, Tuple, Verdict,
 };
 use beeline_packet::flow::{self, Decision, Past, Sample};
 use beeline_packet::link::{self, Chosen, Known};
 use beeline_packet::parse::{Packet, Part};
 
 use crate::maps::{FLOW_LINKS, FLOWS, Scratch, scratch};
-use crate::{connection, count, endpoint, events, skb};
+use crate::{connection, count, endpoint, events, node, skb};
 
 /// A packet at a pod's link, after the verdict.
 pub struct Sighting<'a> {
@@ -55,6 +55,9 @@ impl Sighting<'_> {
 pub fn record(ctx: &TcContext, seen: &Sighting<'_>) {
     if seen.packet.part == Part::Later {
         count::one(Counter::Fragments);
+        return;
+    }
+    if node::has(CONFIG_NO_FLOW_RECORDS) {
         return;
     }
     // SAFETY: no arguments, callable from every program type.

@@ -5,10 +5,10 @@
 //! what they share lies in `SCRATCH`.
 
 use beeline_abi::{
-    Addr, BACKEND_LOCAL, BackendId, Be16, CONFIG_DSR, CONFIG_MASQUERADE, Counter, DropReason,
-    FLOW_TRANSLATED, FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY, FlowEvent, FlowEventKind,
-    FrontendKey, Hook, Identity, Proto, RANGE_LOCAL_PODS, RuleId, Scope, ServiceId, TCP_RST,
-    TRACK_DSR, TRACK_LOCAL, TRACK_MASQUERADE, TRACK_REPLY, TRACK_SNAT, Track, Verdict,
+    Addr, BACKEND_LOCAL, BackendId, Be16, CONFIG_DSR, CONFIG_MASQUERADE, CONFIG_NO_FLOW_RECORDS,
+    Counter, DropReason, FLOW_TRANSLATED, FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY, FlowEvent,
+    FlowEventKind, FrontendKey, Hook, Identity, Proto, RANGE_LOCAL_PODS, RuleId, Scope, ServiceId,
+    TCP_RST, TRACK_DSR, TRACK_LOCAL, TRACK_MASQUERADE, TRACK_REPLY, TRACK_SNAT, Track, Verdict,
 };
 use beeline_packet::nat::{self, Rewrite};
 use beeline_packet::parse::{Packet, Parsed, Part, parse};
@@ -377,6 +377,9 @@ pub fn restore<F: FrameMut>(frame: &mut F, scratch: &mut Scratch) -> bool {
 /// Tells that a connection was translated.
 #[inline(always)]
 fn tell(scratch: &mut Scratch, dest_identity: Identity, hook: u32) {
+    if node::has(CONFIG_NO_FLOW_RECORDS) {
+        return;
+    }
     let (packet, opening) = (&scratch.packet, &scratch.opening);
     let tuple = &opening.tuple;
     scratch.event = FlowEvent::default();

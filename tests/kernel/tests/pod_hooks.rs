@@ -3,9 +3,9 @@
 
 use beeline_abi::limits::{FLOW_IDLE_NS, FLOW_SYN_IDLE_NS};
 use beeline_abi::{
-    Addr, Be16, Be32, Counter, DropReason, FLOW_REPLY, FlowEvent, FlowEventKind, FlowId, FlowKey,
-    FlowLink, FlowState, Hook, Identity, Proto, RuleId, ServiceId, TCP_ACK, TCP_FIN, TCP_RST,
-    TCP_SYN, Tuple, Verdict, maps,
+    Addr, Be16, Be32, CONFIG_NO_FLOW_RECORDS, Config, Counter, DropReason, FLOW_REPLY, FlowEvent,
+    FlowEventKind, FlowId, FlowKey, FlowLink, FlowState, Hook, Identity, LAYOUT_VERSION, Proto,
+    RuleId, ServiceId, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Tuple, Verdict, maps,
 };
 use beeline_test_kernel::{Kernel, Pods, frame, skip};
 
@@ -63,6 +63,27 @@ fn a_packet_for_a_local_pod_is_redirected_with_the_links_addresses() {
         assert_eq!(after[12..], bytes[12..]);
         assert_eq!(kernel.counter(Counter::Redirected).unwrap(), 1);
         assert_eq!(kernel.events().unwrap()[0].verdict(), Some(Verdict::Redirect));
+    });
+}
+
+#[test]
+fn without_flow_records_only_drops_are_told() {
+    with(|pods, kernel| {
+        let [a, b] = &pods.pods;
+        let config = Config {
+            layout_version: LAYOUT_VERSION,
+            flags: CONFIG_NO_FLOW_RECORDS,
+            ..Config::default()
+        };
+        kernel.config(config).unwrap();
+        let bytes = frame::tcp(a.at(40000), b.at(80), TCP_SYN);
+        assert_eq!(kernel.send("from_pod", a.ifindex, &bytes).unwrap().0, REDIRECT);
+        kernel.send("to_pod", b.ifindex, &bytes).unwrap();
+        assert_eq!(kernel.events().unwrap(), []);
+        assert_eq!(kernel.flows().unwrap(), []);
+        let stolen = frame::tcp(b.at(40000), a.at(80), TCP_SYN);
+        assert_eq!(kernel.send("from_pod", a.ifindex, &stolen).unwrap().0, DROP);
+        assert_eq!(kernel.events().unwrap().len(), 1);
     });
 }
 

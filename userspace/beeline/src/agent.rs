@@ -237,6 +237,7 @@ async fn start_datapath(
         edge: config.edge.into(),
         lb_mode: config.lb_mode.into(),
         masquerade: config.masquerade,
+        flow_records: config.flow_records,
         cluster_ranges: cluster_ranges(config),
         sizes: sizes(&config.map_size),
         ..beeline_datapath::Config::new(

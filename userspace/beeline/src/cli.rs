@@ -247,7 +247,8 @@ pub struct BenchProxyArgs {
     /// How many Services, one size after the other; 30,000 and more take nft minutes to load
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = service_count)]
     pub services: Vec<usize>,
-    /// Which of direct, iptables-legacy, iptables-nft, nftables, beeline, beeline-xdp; all without it
+    /// Which of direct, iptables-legacy, iptables-nft, nftables, beeline, beeline-xdp, beeline-no-flows; all without it,
+    /// of a quick run all but the last
     #[arg(long, value_name = "MODE", value_delimiter = ',')]
     pub modes: Vec<beeline_bench::ModeName>,
     /// Write all figures as JSON; `-` is standard output, in place of the tables

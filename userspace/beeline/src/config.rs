@@ -83,6 +83,9 @@ pub struct NodeOptions {
     /// Pods that leave the cluster take this node's address [default: true]
     #[arg(long, value_name = "BOOL")]
     pub masquerade: Option<bool>,
+    /// Record flows: without, `beeline flows` has nothing to show [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub flow_records: Option<bool>,
     /// The size of a map of the dataplane, such as CONNTRACK=524288; may be repeated. A map that exists keeps its size
     #[arg(long, value_name = "NAME=ENTRIES")]
     pub map_size: Vec<MapSize>,
@@ -218,6 +221,8 @@ pub struct Config {
     pub nodeport_addresses: Vec<String>,
     /// Pods that leave the cluster take this node's address.
     pub masquerade: bool,
+    /// Flows are recorded.
+    pub flow_records: bool,
     /// Sizes of maps that are not the usual ones.
     pub map_size: Vec<MapSize>,
     /// The cluster's DNS domain.
@@ -270,6 +275,7 @@ impl Config {
             edge: options.edge.unwrap_or_default(),
             nodeport_addresses: options.nodeport_addresses,
             masquerade: options.masquerade.unwrap_or(true),
+            flow_records: options.flow_records.unwrap_or(true),
             map_size: options.map_size,
             cluster_domain: options.cluster_domain.unwrap_or_else(|| "cluster.local".into()),
             server: options.server,
@@ -339,6 +345,7 @@ fn merge(flags: NodeOptions, file: NodeOptions) -> NodeOptions {
         edge: flags.edge.or(file.edge),
         nodeport_addresses: either(flags.nodeport_addresses, file.nodeport_addresses),
         masquerade: flags.masquerade.or(file.masquerade),
+        flow_records: flags.flow_records.or(file.flow_records),
         map_size: either(flags.map_size, file.map_size),
         cluster_domain: flags.cluster_domain.or(file.cluster_domain),
         server: flags.server.or(file.server),

@@ -36,17 +36,20 @@ pub enum ModeName {
     Beeline,
     /// The same with packets from outside translated in the link's driver.
     BeelineXdp,
+    /// Ours without flow records: what they cost.
+    BeelineNoFlows,
 }
 
 impl ModeName {
     /// All of them, the limit first and ours last.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Direct,
         Self::IptablesLegacy,
         Self::IptablesNft,
         Self::Nftables,
         Self::Beeline,
         Self::BeelineXdp,
+        Self::BeelineNoFlows,
     ];
 
     /// As it is typed and shown.
@@ -59,6 +62,7 @@ impl ModeName {
             Self::Nftables => "nftables",
             Self::Beeline => "beeline",
             Self::BeelineXdp => "beeline-xdp",
+            Self::BeelineNoFlows => "beeline-no-flows",
         }
     }
 
@@ -67,7 +71,7 @@ impl ModeName {
     pub fn is_ours(self) -> bool {
         match self {
             Self::Direct | Self::IptablesLegacy | Self::IptablesNft | Self::Nftables => false,
-            Self::Beeline | Self::BeelineXdp => true,
+            Self::Beeline | Self::BeelineXdp | Self::BeelineNoFlows => true,
         }
     }
 }
@@ -123,12 +127,16 @@ pub trait Mode {
 
 /// A mode, or what to do to have it.
 pub fn open(name: ModeName, launcher: &Launcher) -> Result<Box<dyn Mode>, String> {
+    let ours = |in_driver, flow_records| {
+        beeline::Beeline::open(launcher, beeline::Extras { in_driver, flow_records })
+    };
     match name {
         ModeName::Direct => Ok(Box::new(direct::Direct)),
         ModeName::IptablesLegacy => iptables::Iptables::open(&iptables::LEGACY),
         ModeName::IptablesNft => iptables::Iptables::open(&iptables::NFT),
         ModeName::Nftables => nftables::Nftables::open(),
-        ModeName::Beeline => beeline::Beeline::open(launcher, false),
-        ModeName::BeelineXdp => beeline::Beeline::open(launcher, true),
+        ModeName::Beeline => ours(false, true),
+        ModeName::BeelineXdp => ours(true, true),
+        ModeName::BeelineNoFlows => ours(false, false),
     }
 }

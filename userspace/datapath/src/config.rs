@@ -38,6 +38,8 @@ pub struct Config {
     pub lb_mode: LbMode,
     /// Whether pods that leave the cluster take the node's address.
     pub masquerade: bool,
+    /// Whether flows are recorded: what `beeline flows` shows, at the price that the proxy benchmark measures.
+    pub flow_records: bool,
     /// What belongs to the cluster, beside what its nodes say.
     pub cluster_ranges: Vec<IpNet>,
     /// Source ports for those who take the node's address: first and last. Outside the range from which the kernel takes its own.
@@ -187,6 +189,7 @@ impl Config {
             edge: Edge::Off,
             lb_mode: LbMode::Snat,
             masquerade: false,
+            flow_records: true,
             cluster_ranges: Vec::new(),
             snat_ports: SNAT_PORTS,
             sizes: Sizes::default(),

@@ -8,8 +8,8 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use beeline_abi::{
-    Addr, BackendId, Be16, CONFIG_DSR, CONFIG_EVERY_CALLER, CONFIG_FLOWS, CONFIG_HOST_PORTS,
-    CONFIG_LAZY_EVENTS, CONFIG_MASQUERADE, Config as KernelConfig, Epoch as AbiEpoch, Identity,
+    Addr, BackendId, Be16, CONFIG_DSR, CONFIG_EVERY_CALLER, CONFIG_HOST_PORTS, CONFIG_LAZY_EVENTS,
+    CONFIG_MASQUERADE, CONFIG_NO_FLOW_RECORDS, Config as KernelConfig, Epoch as AbiEpoch, Identity,
     LAYOUT_VERSION,
 };
 use beeline_compile::{Attached, Compiler, Facts, Overflow, Plan, Usage};
@@ -270,12 +270,13 @@ impl Kernel {
 
     /// What the programs need to know of this node; written only when it changed.
     fn write_config(&mut self, epoch: Epoch) -> Result<(), DatapathError> {
-        let mut flags = CONFIG_LAZY_EVENTS | CONFIG_FLOWS;
+        let mut flags = CONFIG_LAZY_EVENTS;
         let host_ports = self.compiler.as_ref().is_some_and(Compiler::has_host_ports);
         for (set, flag) in [
             (self.config.every_caller, CONFIG_EVERY_CALLER),
             (self.config.lb_mode == LbMode::Dsr, CONFIG_DSR),
             (self.config.masquerade, CONFIG_MASQUERADE),
+            (!self.config.flow_records, CONFIG_NO_FLOW_RECORDS),
             (host_ports, CONFIG_HOST_PORTS),
         ] {
             flags |= if set { flag } else { 0 };

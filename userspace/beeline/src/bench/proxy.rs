@@ -59,7 +59,8 @@ fn options(args: &BenchProxyArgs) -> anyhow::Result<Options> {
     };
     let mut modes = args.modes.clone();
     if modes.is_empty() {
-        modes.extend(ModeName::ALL);
+        let wanted = |mode: &ModeName| !args.quick || *mode != ModeName::BeelineNoFlows;
+        modes.extend(ModeName::ALL.into_iter().filter(wanted));
     }
     // The limit first: others are measured against it.
     modes.sort_unstable();

@@ -17,17 +17,26 @@ use crate::{
 /// The name of everything that the agent makes; each world has a bpffs of its own.
 const INSTANCE: &str = "be0c40";
 
+/// What an agent does beyond translating connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Extras {
+    /// Packets from outside are translated in the link's driver, not at its tc hook.
+    pub in_driver: bool,
+    /// Flows are recorded.
+    pub flow_records: bool,
+}
+
 /// An agent, once there is something to load.
 pub struct Beeline {
     launcher: Launcher,
-    in_driver: bool,
+    extras: Extras,
     agent: Option<Worker>,
     bpf_root: Option<PathBuf>,
 }
 
 impl Beeline {
-    /// If the kernel has what the datapath needs. Packets from outside are translated at the link's tc hook or in its driver.
-    pub fn open(launcher: &Launcher, in_driver: bool) -> Result<Box<dyn Mode>, String> {
+    /// If the kernel has what the datapath needs.
+    pub fn open(launcher: &Launcher, extras: Extras) -> Result<Box<dyn Mode>, String> {
         if !embedded() {
             return Err(
                 "this build has no kernel object: cargo xtask build-ebpf, then build again"
@@ -42,7 +51,7 @@ impl Beeline {
         if let Some(feature) = missing {
             return Err(format!("{}: {}: {}", feature.name, feature.why, feature.remedy));
         }
-        Ok(Box::new(Self { launcher: launcher.clone(), in_driver, agent: None, bpf_root: None }))
+        Ok(Box::new(Self { launcher: launcher.clone(), extras, agent: None, bpf_root: None }))
     }
 
     fn start(&self, world: &World) -> Result<Worker, BenchError> {
@@ -56,7 +65,8 @@ impl Beeline {
             instance: INSTANCE.to_owned(),
             node: NODE,
             uplink: "up0".to_owned(),
-            in_driver: self.in_driver,
+            in_driver: self.extras.in_driver,
+            flow_records: self.extras.flow_records,
             client: CLIENT,
             client_cookie: netns::cookie_of_path(&world.client.path())?,
             client_macs: [CLIENT_MAC, POD0_MAC],

@@ -66,6 +66,8 @@ const TIMES: &[Times] = &[
 /// Parts of what a peer adds to connecting that ours may add.
 const ADDED: &[(ModeName, f64)] =
     &[(ModeName::Nftables, 0.2), (ModeName::IptablesLegacy, 1.0), (ModeName::IptablesNft, 1.0)];
+/// With flow records, at least this part of what is reached without them.
+const RECORDED: (&[Kind], f64) = (&[Kind::ExchangesPerCpu, Kind::Bulk], 0.98);
 /// Sizes at which connecting is compared.
 const ADDED_SIZES: [usize; 2] = [1, 30_000];
 /// With this many Services connecting may take so much longer than with one.
@@ -80,6 +82,7 @@ pub fn of(figures: &[Figure]) -> Vec<Gate> {
         gates.extend(ADDED.iter().map(|(peer, most)| added(figures, *peer, *most, services)));
     }
     gates.push(scale(figures));
+    gates.extend(RECORDED.0.iter().map(|kind| recorded(figures, *kind)));
     gates.push(memory(figures));
     gates
 }
@@ -136,6 +139,21 @@ fn scale(figures: &[Figure]) -> Gate {
     let reached = Some(median <= most);
     let bound = Some(many.max / one.min);
     Gate { what, wanted, median: Some(median), bound, services: Some(many.services), reached }
+}
+
+/// What recording flows leaves of a rate.
+fn recorded(figures: &[Figure], kind: Kind) -> Gate {
+    let what = format!("{} with flow records, over without", kind.title());
+    let wanted = format!(">= {}", RECORDED.1);
+    let (with, without) = (ModeName::Beeline, ModeName::BeelineNoFlows);
+    let Some((with, without)) = pair(figures, kind, with, without, usize::MAX) else {
+        return unmeasured(what, wanted);
+    };
+    let median = with.median / without.median;
+    // The medians decide: what is looked for is smaller than the spread of any host.
+    let reached = Some(median >= RECORDED.1);
+    let (bound, services) = (Some(with.min / without.max), Some(with.services));
+    Gate { what, wanted, median: Some(median), bound, services, reached }
 }
 
 fn memory(figures: &[Figure]) -> Gate {
@@ -230,6 +248,18 @@ mod tests {
         let gates = of(&figures);
         let gate = gates.iter().find(|gate| gate.services == Some(1)).unwrap();
         assert_eq!((gate.reached, gate.bound), (None, None));
+    }
+
+    #[test]
+    fn flow_records_are_compared_with_their_absence() {
+        let figures = [
+            figure(Kind::Bulk, ModeName::Beeline, 1000, &[9.7, 9.9, 10.0]),
+            figure(Kind::Bulk, ModeName::BeelineNoFlows, 1000, &[9.8, 10.0, 10.1]),
+        ];
+        let gates = of(&figures);
+        let named = |part: &str| gates.iter().find(|gate| gate.what.contains(part)).unwrap();
+        assert_eq!(named("bulk throughput with flow records").reached, Some(true));
+        assert_eq!(named("per CPU-second with flow records").reached, None);
     }
 
     #[test]

@@ -125,5 +125,6 @@ fn colour(mode: ModeName) -> RGBColor {
         ModeName::Nftables => RGBColor(86, 180, 233),
         ModeName::Beeline => RGBColor(0, 158, 115),
         ModeName::BeelineXdp => RGBColor(0, 114, 178),
+        ModeName::BeelineNoFlows => RGBColor(204, 121, 167),
     }
 }

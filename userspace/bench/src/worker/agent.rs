@@ -44,6 +44,7 @@ impl Agent {
         config.cluster_ranges = sample::node().pods.into_iter().collect();
         config.uplinks = vec![place.uplink.clone()];
         config.edge = if place.in_driver { Edge::Native } else { Edge::Off };
+        config.flow_records = place.flow_records;
         let datapath = runtime.block_on(async {
             let datapath = Datapath::start(config, &tasks).await.map_err(explain)?;
             let mut events = datapath.events(&tasks).await.map_err(explain)?;

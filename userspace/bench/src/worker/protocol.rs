@@ -98,6 +98,8 @@ pub struct AgentPlace {
     pub uplink: String,
     /// Whether packets from there are translated in its driver.
     pub in_driver: bool,
+    /// Whether flows are recorded.
+    pub flow_records: bool,
     /// The client: a pod of the node.
     pub client: Ipv4Addr,
     /// Cookie of its network namespace.
