@@ -71,9 +71,9 @@ pub use identity::{
 };
 pub use service::{
     Affinity, AffinityKey, AffinityOkKey, BACKEND_LOCAL, Backend, BackendCounters, BackendState,
-    FRONTEND_EXTERNAL, FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY, FRONTEND_SOURCE_RANGES, Frontend,
-    FrontendKey, List, NODE_ADDRESS_LOOPBACK, NODE_ADDRESS_PORTS, RANGE_CLUSTER, RANGE_LOCAL_PODS,
-    RangeKey, SOURCE_RANGE_BITS, Scope, Slot, SourceRangeKey,
+    FRONTEND_EXTERNAL, FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY, FRONTEND_NODE_ONLY,
+    FRONTEND_SOURCE_RANGES, Frontend, FrontendKey, List, NODE_ADDRESS_LOOPBACK, NODE_ADDRESS_PORTS,
+    RANGE_CLUSTER, RANGE_LOCAL_PODS, RangeKey, SOURCE_RANGE_BITS, Scope, Slot, SourceRangeKey,
 };
 pub use verdict::{DropReason, Verdict};
 

@@ -73,6 +73,8 @@ pub const FRONTEND_LOCAL_ONLY: u32 = 2;
 pub const FRONTEND_EXTERNAL: u32 = 4;
 /// Flag of [`Frontend`]: somewhere in the cluster there are backends, though none in the list for outside.
 pub const FRONTEND_HAS_REMOTE: u32 = 8;
+/// Flag of [`Frontend`]: at a loopback address, and so the node's alone; a pod's loopback is its own, and nobody outside means ours.
+pub const FRONTEND_NODE_ONLY: u32 = 16;
 
 /// Value of `BACKEND_SLOTS`, an array: one place of a list. Read and written as one 64-bit word.
 #[repr(C, align(8))]

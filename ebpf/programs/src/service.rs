@@ -4,7 +4,7 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::maps::lpm_trie::Key;
 use beeline_abi::{
     Addr, Affinity, AffinityKey, AffinityOkKey, Backend, BackendId, Be16, CONFIG_HOST_PORTS,
-    Counter, DropReason, FRONTEND_SOURCE_RANGES, Frontend, FrontendKey, List, SOURCE_RANGE_BITS,
+    Counter, DropReason, FRONTEND_NODE_ONLY, FRONTEND_SOURCE_RANGES, Frontend, FrontendKey, List, SOURCE_RANGE_BITS,
     Scope, ServiceId, Slot,
 };
 
@@ -63,6 +63,9 @@ pub fn choose(
     let Some(frontend) = frontend(call) else {
         return Ok(None);
     };
+    if frontend.flags & FRONTEND_NODE_ONLY != 0 && !call.is_host {
+        return Ok(None);
+    }
     let refusal =
         |reason| Refusal { reason, service_id: frontend.service_id, flags: frontend.flags };
     if frontend.flags & FRONTEND_SOURCE_RANGES != 0 && !admits(frontend.service_id, call.client) {

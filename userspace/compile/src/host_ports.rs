@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use beeline_abi::{Addr, Be16, FRONTEND_EXTERNAL, FrontendKey};
+use beeline_abi::{Addr, Be16, FRONTEND_EXTERNAL, FRONTEND_NODE_ONLY, FrontendKey};
 use beeline_tables::{ObjectName, Protocol, Snapshot};
 use k8s_openapi::api::core::v1::{ContainerPort, Pod};
 use smallvec::smallvec;
@@ -58,7 +58,8 @@ fn wanted(name: &ObjectName, address: IpAddr, port: &ContainerPort) -> Option<Wa
     };
     let ipv4 = address.is_ipv4();
     let host_ip: Option<IpAddr> = port.host_ip.as_deref().and_then(|text| text.parse().ok());
-    let key = match host_ip.filter(|ip| !ip.is_unspecified()) {
+    let host_ip = host_ip.filter(|ip| !ip.is_unspecified());
+    let key = match host_ip {
         Some(ip) if ip.is_ipv4() != ipv4 => return None,
         Some(ip) => frontend(ip, host_port, protocol),
         None => {
@@ -66,6 +67,7 @@ fn wanted(name: &ObjectName, address: IpAddr, port: &ContainerPort) -> Option<Wa
             FrontendKey::new(any, Be16::from_host(host_port), number(protocol))
         }
     };
+    let node_only = if host_ip.is_some_and(|ip| ip.is_loopback()) { FRONTEND_NODE_ONLY } else { 0 };
     let backends = smallvec![((address, container_port), true)];
     Some(WantedPort {
         key: PortKey {
@@ -74,9 +76,10 @@ fn wanted(name: &ObjectName, address: IpAddr, port: &ContainerPort) -> Option<Wa
             protocol,
             audience: Audience::HostPort,
             ipv4,
+            host_ip,
         },
         proto: number(protocol),
-        frontends: smallvec![(key, FRONTEND_EXTERNAL)],
+        frontends: smallvec![(key, FRONTEND_EXTERNAL | node_only)],
         inside: Chosen { backends, terminating: false },
         outside: None,
         affinity_s: 0,

@@ -40,6 +40,8 @@ pub struct PortKey {
     pub audience: Audience,
     /// Of which family.
     pub ipv4: bool,
+    /// Of a host port: the one address at which it answers, if it is bound to one. A pod may take a port once for each.
+    pub host_ip: Option<IpAddr>,
 }
 
 /// A Service port as the maps should have it.
@@ -155,7 +157,7 @@ fn external(
 fn empty(service: &Service, port: &ServicePort, audience: Audience, ipv4: bool) -> WantedPort {
     let (name, protocol) = (service.name.clone(), port.protocol);
     WantedPort {
-        key: PortKey { service: name, port: port.port, protocol, audience, ipv4 },
+        key: PortKey { service: name, port: port.port, protocol, audience, ipv4, host_ip: None },
         proto: number(protocol),
         frontends: smallvec![],
         inside: Chosen::default(),

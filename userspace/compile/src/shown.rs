@@ -8,9 +8,9 @@ use std::{
 
 use beeline_abi::{
     Addr, AffinityOkKey, BACKEND_LOCAL, Backend, BackendId, BackendState, Endpoint,
-    FRONTEND_EXTERNAL, FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY, FRONTEND_SOURCE_RANGES, Frontend,
-    FrontendKey, List, ListId, NODE_ADDRESS_LOOPBACK, NODE_ADDRESS_PORTS, NetnsOwner, Proto,
-    RANGE_CLUSTER, RANGE_LOCAL_PODS, RangeKey, Scope,
+    FRONTEND_EXTERNAL, FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY, FRONTEND_NODE_ONLY,
+    FRONTEND_SOURCE_RANGES, Frontend, FrontendKey, List, ListId, NODE_ADDRESS_LOOPBACK,
+    NODE_ADDRESS_PORTS, NetnsOwner, Proto, RANGE_CLUSTER, RANGE_LOCAL_PODS, RangeKey, Scope,
 };
 
 use crate::{Entries, Gone, Plan, Run, SourceRange};
@@ -198,6 +198,7 @@ impl fmt::Display for Value<'_> {
             (FRONTEND_LOCAL_ONLY, "local-only"),
             (FRONTEND_HAS_REMOTE, "has-remote"),
             (FRONTEND_SOURCE_RANGES, "source-ranges"),
+            (FRONTEND_NODE_ONLY, "node-only"),
         ];
         flags(f, *set, &names)
     }

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use beeline_abi::{
     Addr, Affinity, AffinityKey, AffinityOkKey, BackendId, CONFIG_HOST_PORTS, Counter, DropReason,
-    FRONTEND_SOURCE_RANGES, FlowEventKind, Frontend, NODE_ADDRESS_LOOPBACK, NODE_ADDRESS_PORTS,
-    Proto, Scope, ServiceId, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Verdict, maps,
+    FRONTEND_NODE_ONLY, FRONTEND_SOURCE_RANGES, FlowEventKind, Frontend, NODE_ADDRESS_LOOPBACK,
+    NODE_ADDRESS_PORTS, Proto, Scope, ServiceId, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, Verdict, maps,
 };
 use beeline_test_kernel::Packet;
 
@@ -48,6 +48,24 @@ fn a_node_port_answers_at_the_addresses_chosen_for_it_and_at_no_other() {
             assert_frame(&world.depart(world.up, &answer(pod.at)).1, &answer(chosen));
         }
         assert_eq!(world.tracks().len(), 4);
+    });
+}
+
+#[test]
+fn a_frontend_at_the_loopback_does_not_answer_the_world() {
+    with(|world| {
+        for family in families() {
+            let is_v4 = family.node.is_ipv4();
+            let loopback = if is_v4 { "127.0.0.1:8443" } else { "[::1]:8443" };
+            let loopback: SocketAddr = loopback.parse().unwrap();
+            let shape = Frontend { flags: FRONTEND_NODE_ONLY, ..Frontend::default() };
+            world.serve_with(loopback, Proto::Tcp, shape, &[family.local(3)]);
+            let packet = Packet::tcp(family.caller(40_000), loopback, TCP_SYN, b"");
+            let (action, frame) = world.arrive(world.up, &packet);
+            assert_eq!(action, PASS, "the stack knows such packets for martians");
+            assert_frame(&frame, &packet);
+        }
+        assert!(world.tracks().is_empty());
     });
 }
 
