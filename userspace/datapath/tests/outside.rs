@@ -159,7 +159,7 @@ fn pods_leave_the_cluster_under_the_nodes_address() {
     }
     assert!(running.counter("masqueraded") >= 2);
     // Within the cluster a pod is itself.
-    world.other.ip("route add 10.42.0.0/24 via 10.42.1.1").unwrap();
+    world.join_pods();
     assert_eq!(world.call(&world.pod, V4.other, SERVER_PORT), "other 10.42.0.2");
 }
 
@@ -200,11 +200,9 @@ fn tracked_connections_are_forgotten_on_request_and_begin_anew() {
 
 #[test]
 fn connected_datagram_sockets_are_told_that_their_backend_left() {
-    let Some(mut world) = world("0a000a") else { return };
-    // The threads of this test are in no cgroup of their own; namespaces decide who is served.
-    world.config.cgroup_root = beeline_sys::cgroup::find_v2_mount().unwrap();
+    let Some(world) = world("0a000a") else { return };
     let running = world.start(tables(1, &V4, &[V4.other], Shape::default()));
-    world.other.ip("route add 10.42.0.0/24 via 10.42.1.1").unwrap();
+    world.join_pods();
     let (socket, answer) = world.datagram(&world.pod, V4.cluster_ip, 80);
     assert_eq!(answer, "other 10.42.0.2");
     running.reconcile(tables(2, &V4, &[V4.pod], Shape::default()));

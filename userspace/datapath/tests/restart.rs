@@ -36,31 +36,6 @@ const RESTARTS_MIN: u32 = 3;
 /// Between two requests of one caller.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// This process in the cgroup of a world, so that its sockets in the pod's namespace are the pod's; home again when dropped.
-struct Inside {
-    home: PathBuf,
-}
-
-impl Inside {
-    fn enter(world: &World) -> Self {
-        let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-        let path = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
-        let home = beeline_sys::cgroup::find_v2_mount().unwrap().join(path);
-        join(&world.config.cgroup_root);
-        Self { home }
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        join(&self.home);
-    }
-}
-
-fn join(cgroup: &std::path::Path) {
-    std::fs::write(cgroup.join("cgroup.procs"), std::process::id().to_string()).unwrap();
-}
-
 /// Who asks again and again until told to stop; each answer must come, and be `expected`.
 struct Load {
     stop: Arc<AtomicBool>,
@@ -150,8 +125,7 @@ fn pin(world: &World, map: &str) -> PathBuf {
 fn restarts_under_load_lose_nothing() {
     let Some(world) = World::new("0b0001") else { return };
     world.serve(&world.other, "other", SERVER_PORT);
-    world.other.ip("route add 10.42.0.0/24 via 10.42.1.1").unwrap();
-    let inside = Inside::enter(&world);
+    world.join_pods();
     let state = tables(1, &V4, &[V4.other], Shape::default());
     let first = world.start(Arc::clone(&state));
     let before = map_ids(&world);
@@ -172,7 +146,6 @@ fn restarts_under_load_lose_nothing() {
     }
     let took = begin.elapsed();
     let answers = load.end();
-    drop(inside);
     eprintln!("{restarts} restarts in {took:?}; answers by caller: {answers:?}");
     assert!(restarts >= RESTARTS_MIN, "{restarts} restarts in {took:?}");
     assert!(answers.iter().all(|answers| *answers >= restarts), "{answers:?}");

@@ -5,6 +5,9 @@
 //!                                            └ back0 10.42.1.1 ── other 10.42.1.2 (knows the node, not the client)
 //! ```
 
+#[path = "seat.rs"]
+mod seat;
+
 use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
@@ -23,6 +26,7 @@ use beeline_tables::{
     Protocol, Service, ServicePort, ServiceType, Slice, SlicePort, Snapshot, Tables, TrafficPolicy,
 };
 use beeline_test_support::Net;
+use seat::Seat;
 
 /// For answers that must come, however busy the machine is.
 pub const PATIENCE: Duration = Duration::from_secs(8);
@@ -71,9 +75,10 @@ pub struct World {
     pub tasks: Tasks,
     attach: EndpointAttach,
     _directory: tempfile::TempDir,
-    cgroup: PathBuf,
     /// Instances on other nodes, which pin in the same place.
     others: Mutex<Vec<String>>,
+    /// Last, because the namespaces' holders live in it.
+    _seat: Seat,
 }
 
 impl Drop for World {
@@ -91,7 +96,6 @@ impl Drop for World {
                 "the bpffs stayed mounted"
             );
         }
-        let _ = std::fs::remove_dir(&self.cgroup);
     }
 }
 
@@ -102,6 +106,7 @@ impl World {
             eprintln!("SKIPPED: {why}");
             return None;
         }
+        let seat = Seat::take();
         let [client, node, pod, other] = std::array::from_fn(|_| Net::new().unwrap());
         for net in [&client, &node, &pod, &other] {
             // Addresses that are tried out first cannot ask for neighbours in the first seconds.
@@ -120,11 +125,8 @@ impl World {
         for key in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
             sysctl(&node, key);
         }
-        let mount = beeline_sys::cgroup::find_v2_mount().unwrap();
-        let cgroup = mount.join(format!("beeline-test-{instance}-{}", std::process::id()));
-        std::fs::create_dir(&cgroup).unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let mut config = Config::new(directory.path().join("bpf"), &cgroup, instance, "n1");
+        let mut config = Config::new(directory.path().join("bpf"), &seat.cgroup, instance, "n1");
         config.host_addresses = ["192.0.2.1", "10.42.0.1", "10.42.1.1", "2001:db8:1::1"]
             .map(|a| a.parse().unwrap())
             .into();
@@ -151,8 +153,8 @@ impl World {
             tasks,
             attach,
             _directory: directory,
-            cgroup,
             others: Mutex::default(),
+            _seat: seat,
         };
         Some(world)
     }
@@ -161,6 +163,13 @@ impl World {
     pub fn start(&self, tables: Arc<Snapshot>) -> Running {
         let attach = Some(self.attach.clone());
         start(&self.node, &self.config, &self.tasks, attach, tables)
+    }
+
+    /// Ways between the pod here and the other node, in both directions.
+    pub fn join_pods(&self) {
+        self.other.ip("route add 10.42.0.0/24 via 10.42.1.1").unwrap();
+        self.other.ip("route add fd42::/64 via fd42:1::1").unwrap();
+        self.pod.ip("route add fd42:1::/64 via fd42::1").unwrap();
     }
 
     /// A way between the client and the other node that does not lead over the first.
@@ -254,17 +263,22 @@ impl World {
         let bind = || Ok(UdpSocket::bind(any).unwrap());
         let socket = netns::inside(&from.path(), bind).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.connect(address(to, port)).unwrap();
-        let answer = ask(&socket);
+        let answer = match socket.connect(address(to, port)) {
+            Ok(()) => ask(&socket),
+            Err(error) => format!("error {}", error.kind()),
+        };
         (socket, answer)
     }
 
     /// A server that names itself and whom it sees, over TCP and UDP, on any address, until the process ends.
     pub fn serve(&self, net: &Net, name: &'static str, port: u16) {
-        let bind = || {
-            let any: SocketAddr = format!("[::]:{port}").parse().unwrap();
-            Ok((TcpListener::bind(any).unwrap(), UdpSocket::bind(any).unwrap()))
-        };
+        self.serve_at(net, name, "::", port);
+    }
+
+    /// The same on one address: where a namespace has several, datagrams are answered from the one that was asked.
+    pub fn serve_at(&self, net: &Net, name: &'static str, ip: &str, port: u16) {
+        let at = address(ip, port);
+        let bind = || Ok((TcpListener::bind(at).unwrap(), UdpSocket::bind(at).unwrap()));
         let (tcp, udp) = netns::inside(&net.path(), bind).unwrap();
         std::thread::spawn(move || {
             for stream in tcp.incoming() {
