@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     Config, DatapathError, EndpointAttach, EventBatch, Feature, Held, InForce, events, features,
-    features::require, kernel::Kernel, logs, programs,
+    features::require, kernel::Kernel, load, logs,
 };
 
 /// Requests that may wait; more make the askers wait.
@@ -41,11 +41,11 @@ impl Datapath {
     pub async fn start(config: Config, tasks: &Tasks) -> Result<Self, DatapathError> {
         let features = features(&config);
         require(&features)?;
-        if !programs::embedded() {
+        if !load::embedded() {
             return Err(DatapathError::NoObject);
         }
-        let mut kernel = Kernel::open(&config)?;
-        logs::forward(&mut kernel.programs.ebpf, tasks);
+        let kernel = Kernel::open(&config)?;
+        logs::forward(kernel.programs.speaker, tasks);
         let epoch = Epoch(kernel.maps().config()?.epoch.0);
         let pressed = kernel.pressed.subscribe();
         let (work, queue) = mpsc::channel(QUEUE);

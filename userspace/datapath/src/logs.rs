@@ -1,14 +1,13 @@
 //! What the programs themselves have to say, from their own ring into `tracing`.
 #![expect(unsafe_code, reason = "waiting on a descriptor is a promise that it stays the same")]
 
-use aya::Ebpf;
 use aya_log::{EbpfLogger, Error};
 use beeline_kit::Tasks;
 use tokio::io::{Interest, unix::AsyncFd};
 
-/// Starts forwarding. An object without diagnostics has none to forward.
-pub(crate) fn forward(ebpf: &mut Ebpf, tasks: &Tasks) {
-    let logger = match EbpfLogger::init(ebpf) {
+/// Starts forwarding what a program says, and with it all others of its object, which share the ring. An object without diagnostics has none to forward.
+pub(crate) fn forward(program: u32, tasks: &Tasks) {
+    let logger = match EbpfLogger::init_from_id(program) {
         Ok(logger) => logger,
         Err(Error::MapNotFound) => return,
         Err(error) => {

@@ -1,4 +1,4 @@
-//! The bpffs and the names in it: `<bpf-root>/<instance>/{maps,links}/`.
+//! The bpffs and the names in it: `<bpf-root>/<instance>/{maps,links,programs}/`.
 //!
 //! A bpffs that we mounted is marked by a directory in it, so that mark and mount live and end together. Names in a
 //! bpffs cannot hold dots.
@@ -21,6 +21,7 @@ pub(crate) struct Pins {
     pub(crate) directory: PathBuf,
     pub(crate) maps: PathBuf,
     pub(crate) links: PathBuf,
+    pub(crate) programs: PathBuf,
 }
 
 impl Pins {
@@ -28,7 +29,8 @@ impl Pins {
     pub(crate) fn prepare(config: &Config) -> Result<Self, DatapathError> {
         mount(&config.bpf_root, &config.instance)?;
         let directory = config.directory();
-        let pins = Self { maps: directory.join("maps"), links: directory.join(LINKS), directory };
+        let [maps, links, programs] = ["maps", LINKS, "programs"].map(|kind| directory.join(kind));
+        let pins = Self { directory, maps, links, programs };
         for path in [&pins.maps, &pins.links] {
             fs::create_dir_all(path).at("create", path)?;
         }
@@ -133,7 +135,8 @@ fn entry_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-fn remove_tree(path: &Path) -> Result<(), DatapathError> {
+/// Removes a directory with all that is in it; one that is not there is fine.
+pub(crate) fn remove_tree(path: &Path) -> Result<(), DatapathError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
         _ => Ok(()),

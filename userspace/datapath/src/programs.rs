@@ -1,29 +1,24 @@
-//! The programs: embedded, loaded over pinned maps, put into links that outlive us.
+//! The programs: over pinned maps, put into links that outlive us.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io,
     os::{
-        fd::{AsFd as _, BorrowedFd},
+        fd::{AsFd as _, BorrowedFd, OwnedFd},
         unix::fs::MetadataExt as _,
     },
     path::Path,
 };
 
-use aya::{
-    Ebpf, EbpfLoader,
-    maps::MapInfo,
-    programs::{Program, ProgramError},
-};
-use beeline_abi::maps;
+use aya::maps::MapInfo;
 
 use crate::{
-    Config, DatapathError,
+    Config, DatapathError, Edge,
     bpf::{self, AttachType, Target},
     clsact,
     error::At as _,
     features,
+    load::{self, Standing},
     pins::{self, Pins},
 };
 
@@ -52,108 +47,35 @@ pub(crate) const UPLINKS: [(&str, AttachType); 2] =
 /// The program that hangs in the driver of such a link, where asked for.
 pub(crate) const EDGE: &str = "edge";
 
-/// Every program of the object that is loaded.
-fn all() -> impl Iterator<Item = &'static str> {
-    let hooks = SOCKETS.into_iter().chain(LINKS).chain(UPLINKS);
-    hooks.map(|(name, _)| name).chain([EDGE])
+/// The programs that a node needs: those in drivers only where they are asked for.
+fn needed(config: &Config) -> Vec<&'static str> {
+    let sockets = SOCKETS.iter().map(|(name, _)| *name);
+    let links = LINKS.iter().map(|(name, _)| *name);
+    let uplinks = UPLINKS.iter().map(|(name, _)| *name).filter(|_| !config.uplinks.is_empty());
+    let edge = Some(EDGE).filter(|_| config.edge == Edge::Native);
+    sockets.chain(links).chain(uplinks).chain(edge).collect()
 }
-
-#[cfg(has_object)]
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/beeline.o"));
-#[cfg(not(has_object))]
-static OBJECT: &[u8] = &[];
-
-/// True when this build can load programs at all.
-pub fn embedded() -> bool {
-    !OBJECT.is_empty()
-}
-
-/// How often the verifier is asked. A signal lasts no longer than one call; more of them in a row are something else.
-const VERIFY_ATTEMPTS: u32 = 10;
 
 /// The loaded programs.
 pub(crate) struct Programs {
-    pub(crate) ebpf: Ebpf,
+    standing: Standing,
+    /// One that has something to say for itself, by its id.
+    pub(crate) speaker: u32,
     clsact: bool,
 }
 
 impl Programs {
-    /// Loads the object; maps that are pinned are used, others are created and pinned.
+    /// Takes programs over or loads them; maps that are pinned are used, others are created and pinned.
     pub(crate) fn load(pins: &Pins, config: &Config) -> Result<Self, DatapathError> {
-        if !embedded() {
-            return Err(DatapathError::NoObject);
-        }
-        let mut loader = EbpfLoader::new();
-        for name in maps::PINNED {
-            loader.map_pin_path(name, pins.map(name));
-        }
-        for (name, entries) in config.sizes.by_map() {
-            loader.map_max_entries(name, entries);
-        }
-        let ebpf = loader.load(OBJECT).map_err(|error| DatapathError::Load(Box::new(error)))?;
-        let clsact = features::why_clsact(config.link_hook).is_some();
-        let mut programs = Self { ebpf, clsact };
-        for name in all() {
-            programs.verify(name)?;
-        }
-        programs.check_maps(pins)?;
+        let standing = load::load(&needed(config), pins, config)?;
         tell_kept_sizes(pins, &config.sizes);
-        Ok(programs)
-    }
-
-    /// Hands one program to the verifier. It gives up with EAGAIN when a signal arrives meanwhile, and is asked again.
-    fn verify(&mut self, name: &'static str) -> Result<(), DatapathError> {
-        let mut attempts = 1;
-        loop {
-            let loaded = match self.ebpf.program_mut(name) {
-                Some(Program::CgroupSockAddr(program)) => program.load(),
-                Some(Program::CgroupSock(program)) => program.load(),
-                Some(Program::SockOps(program)) => program.load(),
-                Some(Program::SchedClassifier(program)) => program.load(),
-                Some(Program::Xdp(program)) => program.load(),
-                _ => return Err(DatapathError::NoProgram(name)),
-            };
-            match loaded {
-                Err(ProgramError::LoadError { io_error, .. })
-                    if io_error.kind() == io::ErrorKind::WouldBlock
-                        && attempts < VERIFY_ATTEMPTS =>
-                {
-                    attempts += 1;
-                }
-                loaded => return loaded.map_err(|source| failed(name, source)),
-            }
-        }
-    }
-
-    /// Every program must use the pinned maps: one with fresh maps of its own would forward on and orphan every
-    /// connection, silently.
-    fn check_maps(&self, pins: &Pins) -> Result<(), DatapathError> {
-        let pinned: BTreeMap<&str, u32> = maps::PINNED
-            .iter()
-            .filter_map(|name| Some((*name, MapInfo::from_pin(pins.map(name)).ok()?.id())))
-            .collect();
-        for name in all() {
-            for (map, id) in self.used_by(name)? {
-                if pinned.get(map.as_str()).is_some_and(|wanted| *wanted != id) {
-                    return Err(DatapathError::Orphaned { program: name, map });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Names and ids of the maps that a program uses.
-    fn used_by(&self, name: &'static str) -> Result<Vec<(String, u32)>, DatapathError> {
-        let program = self.ebpf.program(name).ok_or(DatapathError::NoProgram(name))?;
-        let info = program.info().map_err(|source| failed(name, source))?;
-        let ids = info.map_ids().map_err(|source| failed(name, source))?.unwrap_or_default();
-        let named = |id| Some((MapInfo::from_id(id).ok()?.name_as_str()?.to_owned(), id));
-        Ok(ids.into_iter().filter_map(named).collect())
+        let clsact = features::why_clsact(config.link_hook).is_some();
+        let [(speaker, _), ..] = SOCKETS;
+        Ok(Self { standing, speaker: load::id(speaker, pins)?, clsact })
     }
 
     fn fd(&self, name: &'static str) -> Result<BorrowedFd<'_>, DatapathError> {
-        let program = self.ebpf.program(name).ok_or(DatapathError::NoProgram(name))?;
-        Ok(program.fd().map_err(|source| failed(name, source))?.as_fd())
+        self.standing.get(name).map(OwnedFd::as_fd).ok_or(DatapathError::NoProgram(name))
     }
 
     /// Puts the socket programs on the cgroup, in place of those that an earlier process left there.
@@ -261,10 +183,6 @@ fn tell_kept_sizes(pins: &Pins, sizes: &crate::Sizes) {
             );
         }
     }
-}
-
-fn failed(name: &'static str, source: ProgramError) -> DatapathError {
-    DatapathError::Program { name, source: Box::new(source) }
 }
 
 fn attach(program: &'static str, target: &dyn ToString, source: io::Error) -> DatapathError {

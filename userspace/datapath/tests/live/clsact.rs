@@ -28,7 +28,7 @@ fn is_bare(world: &World) -> bool {
 }
 
 #[test]
-fn without_tcx_filters_do_the_work_and_a_restart_replaces_them() {
+fn without_tcx_filters_do_the_work_and_another_version_replaces_them() {
     let Some(mut world) = World::with("a7b8c9", LinkHook::Clsact) else { return };
     let first = world.start(|world, datapath| async move {
         world.attach(&datapath).await;
@@ -42,6 +42,10 @@ fn without_tcx_filters_do_the_work_and_a_restart_replaces_them() {
     drop(first);
     assert_eq!(world.pod.ask("talk 0"), "8080");
     assert_eq!(programs(&world), before, "they outlive the process");
+    drop(world.start(|_, _| async {}));
+    assert_eq!(programs(&world), before, "and are taken over by one that has the same");
+
+    world.forget_programs();
 
     let second = world.start(|world, datapath| async move {
         let feature = datapath.features().iter().find(|feature| feature.name == "tcx").unwrap();

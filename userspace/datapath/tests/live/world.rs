@@ -161,6 +161,11 @@ impl World {
         self.place.link_pins()
     }
 
+    /// What stands in the kernel is as if another version of the programs had left it.
+    pub fn forget_programs(&self) {
+        fs::remove_dir_all(self.place.pin("programs")).unwrap();
+    }
+
     pub fn config(&self) -> Config {
         self.place.config.clone()
     }

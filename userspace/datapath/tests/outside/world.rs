@@ -11,7 +11,7 @@ mod seat;
 use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -126,14 +126,7 @@ impl World {
             sysctl(&node, key);
         }
         let directory = tempfile::tempdir().unwrap();
-        let mut config = Config::new(directory.path().join("bpf"), &seat.cgroup, instance, "n1");
-        config.host_addresses = ["192.0.2.1", "10.42.0.1", "10.42.1.1", "2001:db8:1::1"]
-            .map(|a| a.parse().unwrap())
-            .into();
-        config.node_port_addresses =
-            ["192.0.2.1", "2001:db8:1::1"].map(|a| a.parse().unwrap()).into();
-        config.uplinks = vec!["up0".to_owned(), "back0".to_owned()];
-        config.masquerade = true;
+        let config = config(directory.path().join("bpf"), &seat.cgroup, instance);
         let link = node.ip("-o link show pod0").unwrap();
         let attach = EndpointAttach {
             uid: "u".into(),
@@ -303,6 +296,17 @@ impl World {
     }
 }
 
+/// The node's.
+pub fn config(bpf_root: PathBuf, cgroup: &Path, instance: &str) -> Config {
+    let mut config = Config::new(bpf_root, cgroup, instance, "n1");
+    config.host_addresses =
+        ["192.0.2.1", "10.42.0.1", "10.42.1.1", "2001:db8:1::1"].map(|a| a.parse().unwrap()).into();
+    config.node_port_addresses = ["192.0.2.1", "2001:db8:1::1"].map(|a| a.parse().unwrap()).into();
+    config.uplinks = vec!["up0".to_owned(), "back0".to_owned()];
+    config.masquerade = true;
+    config
+}
+
 fn start(
     node: &Net,
     config: &Config,
@@ -310,23 +314,27 @@ fn start(
     attach: Option<EndpointAttach>,
     tables: Arc<Snapshot>,
 ) -> Running {
-    let start = || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let datapath = runtime.block_on(async {
-            let datapath = Datapath::start(config.clone(), tasks).await.unwrap();
-            if let Some(attach) = attach {
-                datapath.attach_endpoint(attach).await.unwrap();
-            }
-            datapath.reconcile(tables).await.unwrap();
-            datapath
-        });
-        Ok(Running { runtime: Some(runtime), datapath })
-    };
-    netns::inside(&node.path(), start).unwrap()
+    netns::inside(&node.path(), || Ok(run(config, tasks, attach, tables))).unwrap()
+}
+
+/// A datapath in the network namespace of the calling thread.
+pub fn run(
+    config: &Config,
+    tasks: &Tasks,
+    attach: Option<EndpointAttach>,
+    tables: Arc<Snapshot>,
+) -> Running {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().build().unwrap();
+    let datapath = runtime.block_on(async {
+        let datapath = Datapath::start(config.clone(), tasks).await.unwrap();
+        if let Some(attach) = attach {
+            datapath.attach_endpoint(attach).await.unwrap();
+        }
+        datapath.reconcile(tables).await.unwrap();
+        datapath
+    });
+    Running { runtime: Some(runtime), datapath }
 }
 
 pub fn address(ip: &str, port: u16) -> SocketAddr {
