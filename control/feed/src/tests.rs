@@ -181,6 +181,37 @@ async fn slices_of_both_families_carry_hints() {
     }
 }
 
+/// `publishNotReadyAddresses` is about Pods that end, too.
+#[tokio::test]
+async fn pods_whose_end_was_asked_for_are_ready_only_where_that_does_not_matter() {
+    for (publishes, ready) in [(false, false), (true, true)] {
+        let (maker, mut world) = (Maker::new().await, World::default());
+        let service = json!({
+            "metadata": { "name": "web" },
+            "spec": { "publishNotReadyAddresses": publishes, "ports": [{ "port": 80 }] },
+        });
+        world.put(&kinds::SERVICE, &maker.object(&kinds::SERVICE, service).await);
+        let slice = json!({
+            "metadata": { "name": "web-1", "labels": { "kubernetes.io/service-name": "web" } },
+            "addressType": "IPv4", "ports": [{ "name": "", "port": 80 }],
+            "endpoints": [{ "addresses": ["10.42.0.7"], "targetRef": { "kind": "Pod", "name": "p" },
+                "conditions": { "ready": true, "serving": true, "terminating": false } }],
+        });
+        world.put(&kinds::ENDPOINT_SLICE, &maker.object(&kinds::ENDPOINT_SLICE, slice).await);
+        world.put(&kinds::POD, &maker.pod("p", "m").await);
+        let mut ending = maker.pod("p", "m").await;
+        let value = &mut Arc::get_mut(&mut ending).unwrap().value;
+        value["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let changes = world.put(&kinds::POD, &ending);
+        let told = changes.iter().find_map(|(_, kind)| match kind {
+            Kind::Slice(slice) => Some(slice.endpoints[0].clone()),
+            _ => None,
+        });
+        let told = told.expect("the slice is told again");
+        assert_eq!((told.ready, told.serving, told.terminating), (ready, true, true));
+    }
+}
+
 #[test]
 fn nodes_and_pods_have_several_addresses() {
     let node = json!({
