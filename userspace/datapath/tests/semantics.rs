@@ -12,6 +12,9 @@ mod families;
 #[path = "semantics/hairpin.rs"]
 mod hairpin;
 #[cfg(test)]
+#[path = "semantics/hints.rs"]
+mod hints;
+#[cfg(test)]
 #[path = "semantics/host.rs"]
 mod host;
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! A node, a pod and a stranger, with what the datapath needs; all gone when dropped, also after a panic.
 
+#[path = "../ground/ground.rs"]
+mod ground;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -22,6 +25,7 @@ use beeline_tables::{
 use beeline_test_support::Net;
 
 use crate::helper::Helper;
+use ground::{mac, skip};
 
 const NODE: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 1);
 const POD: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 2);
@@ -69,25 +73,6 @@ impl Drop for Place {
     }
 }
 
-fn skip() -> Option<String> {
-    let config = Config::new("/sys/fs/bpf/beeline-test", "/", "000000", "n");
-    let missing = |name: &str| {
-        beeline_datapath::features(&config).into_iter().find(|feature| {
-            feature.name == name && feature.state == beeline_datapath::State::Missing
-        })
-    };
-    if let Some(feature) = ["privilege", "tcx"].into_iter().find_map(missing) {
-        return Some(format!("{}: {}", feature.name, feature.why));
-    }
-    if beeline_sys::cgroup::find_v2_mount().is_err() {
-        return Some("no cgroup v2 is mounted".to_owned());
-    }
-    if !PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/bpf/beeline.o").exists() {
-        return Some("no kernel object: run `cargo xtask build-ebpf`".to_owned());
-    }
-    None
-}
-
 impl World {
     /// `None` where it cannot be: said on stderr.
     pub fn new(instance: &str) -> Option<Self> {
@@ -96,7 +81,7 @@ impl World {
 
     /// The same, with programs on links as asked.
     pub fn with(instance: &str, link_hook: LinkHook) -> Option<Self> {
-        if let Some(why) = skip() {
+        if let Some(why) = skip(&["privilege", "tcx"]) {
             eprintln!("SKIPPED: {why}");
             return None;
         }
@@ -406,13 +391,4 @@ fn serve(net: &Net, port: u16) {
             let _ = udp.send_to(port.to_string().as_bytes(), from);
         }
     });
-}
-
-fn mac(link: &str) -> [u8; 6] {
-    let text = link.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
-    let mut mac = [0; 6];
-    for (byte, hex) in mac.iter_mut().zip(text.split(':')) {
-        *byte = u8::from_str_radix(hex, 16).unwrap();
-    }
-    mac
 }

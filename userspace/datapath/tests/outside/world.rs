@@ -5,6 +5,8 @@
 //!                                            └ back0 10.42.1.1 ── other 10.42.1.2 (knows the node, not the client)
 //! ```
 
+#[path = "../ground/ground.rs"]
+mod ground;
 #[path = "seat.rs"]
 mod seat;
 
@@ -26,6 +28,7 @@ use beeline_tables::{
     Protocol, Service, ServicePort, ServiceType, Slice, SlicePort, Snapshot, Tables, TrafficPolicy,
 };
 use beeline_test_support::Net;
+use ground::{mac, skip};
 use seat::Seat;
 
 /// For answers that must come, however busy the machine is.
@@ -102,7 +105,7 @@ impl Drop for World {
 impl World {
     /// `None` where it cannot be: said on stderr.
     pub fn new(instance: &str) -> Option<Self> {
-        if let Some(why) = skip() {
+        if let Some(why) = skip(&["privilege"]) {
             eprintln!("SKIPPED: {why}");
             return None;
         }
@@ -496,30 +499,4 @@ impl Drop for Running {
             runtime.shutdown_timeout(Duration::from_secs(2));
         }
     }
-}
-
-fn skip() -> Option<String> {
-    let config = Config::new("/sys/fs/bpf/beeline-test", "/", "000000", "n");
-    let missing = beeline_datapath::features(&config).into_iter().find(|feature| {
-        feature.name == "privilege" && feature.state == beeline_datapath::State::Missing
-    });
-    if let Some(feature) = missing {
-        return Some(format!("{}: {}", feature.name, feature.why));
-    }
-    if beeline_sys::cgroup::find_v2_mount().is_err() {
-        return Some("no cgroup v2 is mounted".to_owned());
-    }
-    if !PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/bpf/beeline.o").exists() {
-        return Some("no kernel object: run `cargo xtask build-ebpf`".to_owned());
-    }
-    None
-}
-
-fn mac(link: &str) -> [u8; 6] {
-    let text = link.split("link/ether ").nth(1).unwrap().split(' ').next().unwrap();
-    let mut mac = [0; 6];
-    for (byte, hex) in mac.iter_mut().zip(text.split(':')) {
-        *byte = u8::from_str_radix(hex, 16).unwrap();
-    }
-    mac
 }

@@ -1,4 +1,5 @@
-//! `internalTrafficPolicy: Local`: callers of the ClusterIP stay on this node.
+//! Traffic policies: `internalTrafficPolicy: Local` keeps callers of the ClusterIP on this node, `externalTrafficPolicy: Local`
+//! those who come from outside.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use crate::{
     REFUSED, answer, answers,
     intent::{Intent, service, slice},
     set, world,
-    world::V4,
+    world::{NODE_PORT, V4},
 };
 
 fn internal_local(epoch: u64, backends: &[&str]) -> Arc<Snapshot> {
@@ -46,4 +47,20 @@ fn without_a_backend_here_sockets_are_refused_and_packets_dropped() {
     // With nobody anywhere there is nothing to wait for.
     running.reconcile(internal_local(2, &[]));
     assert_eq!(answer(&world, &world.client, V4.cluster_ip, 80), REFUSED);
+}
+
+/// They may be sent anywhere: their address is kept either way.
+#[test]
+fn external_policy_does_not_bind_callers_on_the_node() {
+    let Some(world) = world("0c001e") else { return };
+    let service = Service { external_policy: TrafficPolicy::Local, ..service(&[&V4]) };
+    let intent = Intent::new().service(service).slice(slice("web-1", &[V4.other]));
+    let running = world.start(intent.at(1));
+    for (caller, seen) in [(&world.pod, "other 10.42.0.2"), (&world.node, "other 10.42.1.1")] {
+        for (address, port) in [(V4.node, NODE_PORT), (V4.external, 80), (V4.balanced, 80)] {
+            assert_eq!(answer(&world, caller, address, port), seen, "{address}:{port}");
+        }
+    }
+    assert_eq!(world.call_in_vain(&world.client, V4.external, 80), "error timed out");
+    assert!(running.drops("no_local_backend") > 0);
 }
