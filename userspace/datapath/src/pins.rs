@@ -6,6 +6,8 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use beeline_sys::fs as mounts;
@@ -14,6 +16,9 @@ use crate::{Config, DatapathError, clsact, config::instance_directory, error::At
 
 const LINKS: &str = "links";
 const SYSFS_BPF: &str = "/sys/fs/bpf";
+/// How long a mount may be busy that nobody should be using.
+const BUSY_MAX: Duration = Duration::from_secs(2);
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// The directories of one instance.
 #[derive(Clone, Debug)]
@@ -109,11 +114,27 @@ pub fn cleanup(bpf_root: &Path, instance: &str) -> Result<(), DatapathError> {
             tracing::warn!(at = %place.display(), "the bpffs stays mounted: others use it");
             return Ok(());
         }
-        beeline_sys::fs::umount(place)?;
+        unmount(place)?;
         tracing::info!(at = %place.display(), "unmounted the bpffs");
         return Ok(());
     }
     Ok(())
+}
+
+/// A child that this process is just starting holds copies of our descriptors until it becomes what it is to be; so long the
+/// mount is busy.
+fn unmount(place: &Path) -> Result<(), DatapathError> {
+    let begin = Instant::now();
+    loop {
+        match mounts::umount(place) {
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy && begin.elapsed() < BUSY_MAX =>
+            {
+                thread::sleep(BUSY_PAUSE);
+            }
+            done => return Ok(done?),
+        }
+    }
 }
 
 /// Whether a mount holds anything beside our mark and the empty way to our directory.
