@@ -165,6 +165,8 @@ fn restarts_under_load_lose_nothing() {
     // Whatever the last one left undone, the next does.
     let running = world.start(state);
     assert_eq!(running.drops("conntrack_full"), 0);
+    let [ours] = objects(&world).try_into().unwrap();
+    assert!(!ours.ends_with("another"), "what another version left is gone");
 }
 
 /// A half ends as a process does that is told to; a quarter is killed at work, and a quarter while it starts.
@@ -179,10 +181,17 @@ fn restart(world: &World, state: &Arc<Snapshot>, number: u32) {
     }
 }
 
-/// What stands in the kernel is as if another version of the programs had left it.
+/// What stands in the kernel seems to be of another version of the programs: under the fingerprint of another object.
 fn forget_programs(world: &World) {
+    let [ours] = objects(world).try_into().unwrap();
+    std::fs::rename(&ours, ours.with_file_name("another")).unwrap();
+}
+
+/// Where programs are pinned, by the object that they are from.
+fn objects(world: &World) -> Vec<PathBuf> {
     let Config { bpf_root, instance, .. } = &world.config;
-    std::fs::remove_dir_all(bpf_root.join(instance).join("programs")).unwrap();
+    let entries = std::fs::read_dir(bpf_root.join(instance).join("programs")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).collect()
 }
 
 /// Starts without a pod and without tables.
