@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use beeline_container::{Embedded, ImageStore, Runtime};
 use beeline_datapath::{Datapath, State};
-use beeline_healthcheck::HealthChecks;
+use beeline_healthcheck::Addresses;
 use beeline_kit::{SystemClock, Tasks};
 use beeline_netdev::Net;
 use beeline_observe::Observer;
@@ -24,7 +24,7 @@ use k8s_openapi::api::core::v1::Node;
 use crate::{
     config::{
         Cidrs, Config, Role,
-        dataplane::{sizes, with_loopback},
+        dataplane::{NodePorts, sizes, with_loopback},
     },
     image,
     instance::Instance,
@@ -34,6 +34,7 @@ use crate::{
 };
 
 mod dial;
+mod health;
 mod lines;
 mod network;
 mod peers;
@@ -95,8 +96,9 @@ impl Agent {
         let datapath =
             start_datapath(&config, instance, &ground, links.node_address(), tasks).await?;
         datapath.follow(reader.clone(), tasks);
-        let health = beeline_healthcheck::Config::new(NodeName(config.node_name.as_str().into()));
-        HealthChecks::start(health, reader.clone(), tasks);
+        let asked_at = health_addresses(&config, &ground).await?;
+        let node = &config.node_name;
+        health::start(node, asked_at, &reader, &datapath, uplink.clone(), tasks);
         peers::follow(ground.net.clone(), &config.node_name, reader.clone(), tasks);
         pressure::follow(&datapath, uplink.clone(), &config.node_name, tasks);
         follow_events(&datapath, &observer, tasks).await?;
@@ -253,6 +255,17 @@ async fn start_datapath(
             config.bpf_root.display(),
             ground.cgroup_root.display()
         )
+    })
+}
+
+/// Health checks are answered where node ports are.
+async fn health_addresses(config: &Config, ground: &Ground) -> anyhow::Result<Addresses> {
+    Ok(match config.node_ports()? {
+        NodePorts::All => Addresses::all(),
+        some => {
+            let outside = ground.net.outside_ips().await?;
+            Addresses::These(some.of(&outside, &[ground.node_ip.into()]))
+        }
     })
 }
 

@@ -239,7 +239,8 @@ fn check_health(
         addresses,
         healthy: Arc::new(move || asked.keeps_up()),
     };
-    HealthChecks::start(config, reader, tasks);
+    // The proxy writes nothing to the API server: of a refused port the log tells.
+    drop(HealthChecks::start(config, reader, tasks));
 }
 
 fn open_ports(options: &Options, endpoints: &Arc<Endpoints>, tasks: &Tasks) {

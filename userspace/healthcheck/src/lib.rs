@@ -10,7 +10,8 @@
 //! use beeline_healthcheck::{Config, HealthChecks};
 //! use beeline_tables::NodeName;
 //! let tasks = beeline_kit::Tasks::new();
-//! HealthChecks::start(Config::new(NodeName("node-1".into())), reader, &tasks);
+//! let refused = HealthChecks::start(Config::new(NodeName("node-1".into())), reader, &tasks);
+//! # drop(refused);
 //! # }
 //! ```
 
@@ -20,4 +21,4 @@ mod http_server;
 mod listen;
 
 pub use http_server::{Answer, Ask, serve};
-pub use listen::{Addresses, Config, HealthChecks, bind};
+pub use listen::{Addresses, Config, HealthChecks, Refusal, Refusals, bind};

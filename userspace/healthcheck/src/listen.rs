@@ -1,7 +1,7 @@
 //! The listeners, one for each Service and address, brought in line with the checks.
 //!
-//! In: snapshots. Out: open ports. A port that is taken is an error in the log, once for each cause, and is tried again
-//! with growing pauses (1 to 30 s) until it is free or no longer asked for.
+//! In: snapshots. Out: open ports, and which could not be had. A port that is taken is an error in the log, once for each
+//! cause, and is tried again with growing pauses (1 to 30 s) until it is free or no longer asked for.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,10 @@ use std::{
 
 use beeline_kit::{Backoff, Tasks};
 use beeline_tables::{NodeName, ObjectName, Reader, Snapshot};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    sync::watch,
+};
 
 use crate::{
     answer::answer,
@@ -59,13 +62,25 @@ pub enum Addresses {
 #[derive(Debug)]
 pub struct HealthChecks;
 
+/// A port that could not be had so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which.
+    pub at: SocketAddr,
+    /// As the kernel says it.
+    pub why: String,
+}
+
+/// By Service, the first port of it that could not be had.
+pub type Refusals = BTreeMap<ObjectName, Refusal>;
+
 /// One Service's listeners.
 struct Open {
     port: u16,
     counts: Arc<Counts>,
     tasks: Tasks,
-    /// Addresses that could not be had so far, and why.
-    refused: BTreeMap<IpAddr, ErrorKind>,
+    /// Addresses that could not be had so far, and why; of those not tried yet, nothing.
+    refused: BTreeMap<IpAddr, Option<io::Error>>,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +94,7 @@ struct Listeners {
     addresses: Vec<IpAddr>,
     open: BTreeMap<ObjectName, Open>,
     tasks: Tasks,
+    refusals: watch::Sender<Refusals>,
 }
 
 impl Config {
@@ -112,14 +128,17 @@ impl fmt::Debug for Config {
 }
 
 impl HealthChecks {
-    /// Follow the tables in a task of its own until `tasks` stop.
-    pub fn start(config: Config, reader: Reader, tasks: &Tasks) {
+    /// Follow the tables in a task of its own until `tasks` stop. What is returned says which ports could not be had.
+    pub fn start(config: Config, reader: Reader, tasks: &Tasks) -> watch::Receiver<Refusals> {
         let token = tasks.token();
+        let refusals = watch::Sender::default();
+        let told = refusals.subscribe();
         let (addresses, open, owner) = (Vec::new(), BTreeMap::new(), tasks.child());
-        let listeners = Listeners { config, addresses, open, tasks: owner };
+        let listeners = Listeners { config, addresses, open, tasks: owner, refusals };
         tasks.spawn("health-checks", async move {
             let _ = token.run_until_cancelled(follow(listeners, reader)).await;
         });
+        told
     }
 }
 
@@ -176,12 +195,16 @@ impl Listeners {
                 port: check.port,
                 counts: Arc::default(),
                 tasks: self.tasks.child(),
-                refused: self.addresses.iter().map(|a| (*a, ErrorKind::Other)).collect(),
+                refused: self.addresses.iter().map(|address| (*address, None)).collect(),
             };
             let open = self.open.entry(name.clone()).or_insert_with(fresh);
             open.counts.set(check.local);
             open.listen(name, &self.config.healthy);
         }
+        let refusals =
+            self.open.iter().filter_map(|(name, it)| Some((name.clone(), it.refusal()?)));
+        let now: Refusals = refusals.collect();
+        self.refusals.send_if_modified(|known| std::mem::replace(known, now.clone()) != now);
     }
 
     fn all_open(&self) -> bool {
@@ -202,16 +225,22 @@ impl Open {
                 // A machine without this family has nobody who could ask.
                 Err(error) if address.is_unspecified() && no_family(&error) => {}
                 Err(error) => {
-                    if known != error.kind() {
+                    if known.is_none_or(|known| known.kind() != error.kind()) {
                         tracing::error!(
                             service = %name, %at, %error,
                             "cannot answer health checks: load balancers will send nothing to this node; tried again"
                         );
                     }
-                    self.refused.insert(address, error.kind());
+                    self.refused.insert(address, Some(error));
                 }
             }
         }
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        let (address, why) = self.refused.first_key_value()?;
+        let why = why.as_ref()?.to_string();
+        Some(Refusal { at: SocketAddr::new(*address, self.port), why })
     }
 
     fn serve(&self, name: &ObjectName, address: IpAddr, listener: TcpListener, healthy: &Healthy) {

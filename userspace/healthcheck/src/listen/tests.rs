@@ -15,9 +15,10 @@ use beeline_tables::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
+    sync::watch,
 };
 
-use super::{Addresses, Config, HealthChecks, bind};
+use super::{Addresses, Config, HealthChecks, Refusals, bind};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -25,6 +26,7 @@ struct World {
     writer: Writer,
     tasks: Tasks,
     healthy: Arc<AtomicBool>,
+    refusals: watch::Receiver<Refusals>,
     epoch: u64,
 }
 
@@ -38,8 +40,8 @@ impl World {
             healthy: Arc::new(move || asked.load(Ordering::Relaxed)),
             ..Config::new(NodeName("n1".into()))
         };
-        HealthChecks::start(config, reader, &tasks);
-        Self { writer, tasks, healthy, epoch: 0 }
+        let refusals = HealthChecks::start(config, reader, &tasks);
+        Self { writer, tasks, healthy, refusals, epoch: 0 }
     }
 
     fn place(&mut self, address: [u8; 4]) {
@@ -161,8 +163,13 @@ async fn a_port_that_is_taken_is_had_once_it_is_free() {
     world.apply(Some(port), 1);
     let waiting = tokio::time::timeout(Duration::from_millis(300), until(port, says("200", 1)));
     assert!(waiting.await.is_err(), "somebody else has the port");
+    let refusal = world.refusals.borrow_and_update().values().next().cloned().unwrap();
+    assert_eq!(refusal.at, SocketAddr::new(HERE, port));
+    assert!(refusal.why.contains("in use"), "{}", refusal.why);
     drop(taken);
     until(port, says("200", 1)).await;
+    let now = tokio::time::timeout(Duration::from_secs(5), world.refusals.changed());
+    assert!(now.await.is_ok() && world.refusals.borrow().is_empty());
     world.tasks.stop(Duration::from_secs(1)).await;
     assert!(ask(port).await.is_none(), "closed with its owner");
 }
