@@ -184,12 +184,14 @@ fn rust_flags(linker: &Path) -> OsString {
     let mut linker_flag = OsString::from("-Clinker=");
     linker_flag.push(linker);
     let arch = format!("bpf_target_arch=\"{}\"", std::env::consts::ARCH);
-    let flags: [OsString; 5] = [
+    let flags: [OsString; 6] = [
         "--cfg".into(),
         arch.into(),
         linker_flag,
         "-Cdebuginfo=2".into(),
         "-Clink-arg=--btf".into(),
+        // The option behind it also keeps LLVM from writing zeroes in words: each `memset` becomes a call and a loop over bytes.
+        "-Clink-arg=--disable-expand-memcpy-in-order".into(),
     ];
     flags.join(&OsString::from("\u{1f}"))
 }

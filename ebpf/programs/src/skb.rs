@@ -25,9 +25,8 @@ impl Frame for Skb<'_> {
     /// Directly, else through the kernel, which checks the bounds and reaches bytes outside the linear part too.
     #[inline(always)]
     fn load<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        if let Some(place) = direct::place::<N>(self.0.data(), self.0.data_end(), offset) {
-            // SAFETY: within the packet, as just checked; bytes need no alignment.
-            return Some(unsafe { *place });
+        if let Some(bytes) = direct::load(self.0.data(), self.0.data_end(), offset) {
+            return Some(bytes);
         }
         let mut bytes = [0u8; N];
         // SAFETY: the context is the kernel's own; the array is live and `N` bytes long.
@@ -69,9 +68,7 @@ impl Skb<'_> {
     /// Writes bytes that lie elsewhere; `false` when the frame ends before.
     #[inline(always)]
     pub fn store_bytes<const N: usize>(&self, offset: usize, bytes: &[u8; N]) -> bool {
-        if let Some(place) = direct::place::<N>(self.0.data(), self.0.data_end(), offset) {
-            // SAFETY: within the packet, as just checked; bytes need no alignment.
-            unsafe { *place = *bytes };
+        if direct::store(self.0.data(), self.0.data_end(), offset, bytes) {
             return true;
         }
         // SAFETY: the context is the kernel's own; the array is live and `N` bytes long.
