@@ -34,15 +34,23 @@ pub fn emit_copy(event: &FlowEvent) -> bool {
     true
 }
 
-/// For a reader that takes its time, once more when much has gathered.
+/// For a reader that takes its time, once more whenever that much has gathered: with each record beyond it, a flood would pay an
+/// interrupt for every connection while the reader is on its way.
 #[inline(always)]
 fn wake_up() -> u64 {
     let lazy = CONFIG.get(0).is_some_and(|config| config.flags & CONFIG_LAZY_EVENTS != 0);
-    if lazy && EVENTS.query(RB_AVAIL_DATA) >= EVENTS_WAKE_BYTES {
+    if lazy && is_milestone(EVENTS.query(RB_AVAIL_DATA)) {
         RB_FORCE_WAKEUP
     } else {
         RB_ADAPTIVE_WAKEUP
     }
+}
+
+/// Whether the record that follows `unread` bytes is the one with which another [`EVENTS_WAKE_BYTES`] are full.
+#[inline(always)]
+fn is_milestone(unread: u64) -> bool {
+    const RECORD: u64 = 8 + size_of::<FlowEvent>() as u64;
+    unread % EVENTS_WAKE_BYTES + RECORD >= EVENTS_WAKE_BYTES
 }
 
 /// A number for a new connection: random, so that nodes need not agree; never zero.
