@@ -6,6 +6,8 @@
 use crate::{Addr, BackendId, Be16, FlowId, ServiceId};
 
 /// Value of `CONNTRACK`, under a [`crate::Tuple`] as it lies in the packet. The kernel writes, user space removes what is over.
+///
+/// With the table's own 48 bytes and the key's 40 an entry takes three whole cache lines.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Track {
@@ -23,30 +25,32 @@ pub struct Track {
     pub tcp_flags: u8,
     /// Zero.
     pub pad: u8,
-    /// The Service port; zero for masquerade.
-    pub service_id: ServiceId,
-    /// The backend; zero for masquerade.
-    pub backend_id: BackendId,
-    /// The connection's number everywhere.
-    pub flow_id: FlowId,
-    /// Last packet, monotonic clock, to about a second.
-    pub seen_ns: u64,
-    /// First packet, monotonic clock.
-    pub opened_ns: u64,
-    /// Packets of this direction.
-    pub packets: u64,
-    /// Bytes of this direction, from the IP header on.
-    pub bytes: u64,
-    /// Where to, if it was asked lately: link.
+    /// Where to, if the routing table was asked since `seen_ns` was written: link. Zero: it has to be asked.
     pub ifindex: u32,
     /// Where to: hardware address of the next hop.
     pub next_mac: [u8; 6],
     /// Where to: hardware address of our link.
     pub own_mac: [u8; 6],
+    /// Where to: the longest packet, from the IP header on.
+    pub mtu_bytes: u32,
+    /// Where to: for packets that came in by this link.
+    pub from_ifindex: u32,
+    /// Last packet, monotonic clock, to about a second.
+    pub seen_ns: u64,
+    /// Packets of this direction.
+    pub packets: u64,
+    /// Bytes of this direction, from the IP header on.
+    pub bytes: u64,
+    /// The connection's number everywhere.
+    pub flow_id: FlowId,
+    /// The Service port; zero for masquerade.
+    pub service_id: ServiceId,
+    /// The backend; zero for masquerade.
+    pub backend_id: BackendId,
 }
 layout!(Track, size 104, source_addr @ 0, dest_addr @ 16, source_port @ 32, dest_port @ 34, flags @ 36, tcp_flags @ 38,
-    pad @ 39, service_id @ 40, backend_id @ 44, flow_id @ 48, seen_ns @ 56, opened_ns @ 64, packets @ 72, bytes @ 80,
-    ifindex @ 88, next_mac @ 92, own_mac @ 98);
+    pad @ 39, ifindex @ 40, next_mac @ 44, own_mac @ 50, mtu_bytes @ 56, from_ifindex @ 60, seen_ns @ 64, packets @ 72,
+    bytes @ 80, flow_id @ 88, service_id @ 96, backend_id @ 100);
 
 /// Flag of [`Track`]: the direction that answers.
 pub const TRACK_REPLY: u16 = 1;

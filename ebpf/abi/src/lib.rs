@@ -22,7 +22,7 @@
 
 /// Changes whenever a key, value or event changes its bytes or its meaning.
 /// Pinned maps are adopted only when `CONFIG` holds the same number.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Fixes size and field offsets at compile time and, for user space, marks the type as plain bytes.
 macro_rules! layout {

@@ -114,29 +114,31 @@ pub fn begin(opening: &Opening, rewrite: &Rewrite, flags: u16) -> Track {
         flags,
         tcp_flags: 0,
         pad: 0,
-        service_id: opening.service_id,
-        backend_id: opening.backend_id,
-        flow_id: opening.flow_id,
-        seen_ns: opening.now_ns,
-        opened_ns: opening.now_ns,
-        packets: 0,
-        bytes: 0,
         ifindex: 0,
         next_mac: [0; 6],
         own_mac: [0; 6],
+        mtu_bytes: 0,
+        from_ifindex: 0,
+        seen_ns: opening.now_ns,
+        packets: 0,
+        bytes: 0,
+        flow_id: opening.flow_id,
+        service_id: opening.service_id,
+        backend_id: opening.backend_id,
     }
 }
 
-/// Takes in a packet. Packets and bytes are added by the caller, atomically, because two CPUs may hold the entry;
-/// what is changed here is written only when it says something new, and may lose a race with no worse effect than the next packet's saying it.
+/// Takes in a packet, which the caller counts. What is changed here is written only when it says something new, and may lose a
+/// race with no worse effect than the next packet's saying it.
+///
+/// A new time ends the validity of the way that is kept: so none is older than [`TRACK_SEEN_NS`].
 #[inline(always)]
 pub fn advance(track: &mut Track, sample: &Sample) {
     let flags = track.tcp_flags | marks(sample.tcp_flags);
-    if flags != track.tcp_flags {
+    if flags != track.tcp_flags || sample.now_ns.saturating_sub(track.seen_ns) >= TRACK_SEEN_NS {
         track.tcp_flags = flags;
         track.seen_ns = sample.now_ns;
-    } else if sample.now_ns.saturating_sub(track.seen_ns) >= TRACK_SEEN_NS {
-        track.seen_ns = sample.now_ns;
+        track.ifindex = 0;
     }
 }
 

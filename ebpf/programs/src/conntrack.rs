@@ -1,7 +1,7 @@
 //! The table of tracked connections: found, counted, begun, forgotten.
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
-use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_ns};
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use beeline_abi::limits::SNAT_ATTEMPTS;
 use beeline_abi::{BackendId, Counter, DropReason, Proto, Track, Tuple};
 use beeline_packet::flow::Sample;
@@ -10,6 +10,7 @@ use beeline_packet::snat;
 use beeline_packet::track;
 
 use crate::maps::{BACKENDS, CONNTRACK, Scratch};
+use crate::route::Route;
 use crate::{count, node};
 
 /// `EEXIST` of errno-base.h, as helpers return it.
@@ -22,11 +23,18 @@ pub fn now_ns() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
+/// The same clock as of the last tick: without a look at the hardware, and never ahead of it.
+#[inline(always)]
+fn tick_ns() -> u64 {
+    // SAFETY: no arguments, callable from every program type.
+    unsafe { bpf_ktime_get_coarse_ns() }
+}
+
 /// The entry of a packet's direction.
 #[inline(always)]
 pub fn find(tuple: &Tuple) -> Option<&'static mut Track> {
     // SAFETY: a live map value; not preallocated, so a removed one stays readable until the program ends. Two CPUs may hold it:
-    // counts are added atomically, and what else is written may lose a race with no worse effect than the next packet's saying it.
+    // what is written may lose a race with no worse effect than the next packet's saying it, or a count that is off by one.
     CONNTRACK.get_ptr_mut(tuple).map(|track| unsafe { &mut *track })
 }
 
@@ -34,15 +42,30 @@ pub fn find(tuple: &Tuple) -> Option<&'static mut Track> {
 /// a tuple used again, or a datagram whose backend has left.
 #[inline(always)]
 pub fn go_on(track: &mut Track, packet: &Packet) -> bool {
-    let sample = sample(packet, now_ns());
+    let sample = sample(packet, tick_ns());
     if track::is_reused(track, &sample) || is_left(track, packet.tuple.proto) {
         forget(&packet.tuple, track);
         return false;
     }
-    count::add(&raw mut track.packets, 1);
-    count::add(&raw mut track.bytes, sample.bytes);
+    // Not atomically, which would wait for everything that was written before. A direction comes in by one queue, so on one CPU;
+    // what moves between queues may lose a count.
+    track.packets = track.packets.wrapping_add(1);
+    track.bytes = track.bytes.wrapping_add(sample.bytes);
     track::advance(track, &sample);
     true
+}
+
+/// Keeps the way that the routing table gave for a direction, until its entry has another time. Torn by another CPU's reading
+/// when it changes, it is wrong for one packet.
+#[inline(always)]
+pub fn keep_route(tuple: &Tuple, route: &Route) {
+    if let Some(track) = find(tuple) {
+        track.next_mac = route.next_mac;
+        track.own_mac = route.own_mac;
+        track.mtu_bytes = route.mtu_bytes;
+        track.from_ifindex = route.from_ifindex;
+        track.ifindex = route.ifindex;
+    }
 }
 
 #[inline(always)]

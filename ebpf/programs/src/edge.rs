@@ -13,7 +13,7 @@ use beeline_packet::{FrameMut, nat};
 use crate::driver::Driver;
 use crate::maps::{Scratch, scratch};
 use crate::outside::{self, Outcome};
-use crate::route::Way;
+use crate::route::{Length, Way};
 use crate::{conntrack, count, route};
 
 /// Entry point.
@@ -61,18 +61,17 @@ fn leave_to_tc(ctx: &XdpContext, scratch: &mut Scratch) -> Result<u32, DropReaso
 #[inline(always)]
 fn forward(ctx: &XdpContext, scratch: &mut Scratch) -> Result<u32, DropReason> {
     let from = ctx.ingress_ifindex() as u32;
-    let bytes = scratch.packet.bytes;
-    if route::next_hop(ctx.as_ptr(), from, bytes, scratch)? != Way::Known {
+    if route::next_hop(ctx.as_ptr(), from, Length::Ours, scratch)? != Way::Known {
         return leave_to_tc(ctx, scratch);
     }
     nat::decrement_hop_limit(&mut Driver(ctx), &scratch.packet)?;
-    if !Driver(ctx).store(0, route::macs(&scratch.fib)) {
+    if !Driver(ctx).store(0, scratch.route.macs()) {
         return Err(DropReason::RewriteFailed);
     }
     count::one(Counter::ForwardedDirectly);
-    if scratch.fib.ifindex == from {
+    if scratch.route.ifindex == from {
         return Ok(XDP_TX);
     }
     // SAFETY: no pointers.
-    Ok(unsafe { bpf_redirect(scratch.fib.ifindex, 0) } as u32)
+    Ok(unsafe { bpf_redirect(scratch.route.ifindex, 0) } as u32)
 }

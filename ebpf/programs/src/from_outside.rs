@@ -13,7 +13,7 @@ use beeline_packet::{FrameMut, nat};
 
 use crate::maps::{Scratch, scratch};
 use crate::outside::{self, Outcome};
-use crate::route::Way;
+use crate::route::{Length, Way};
 use crate::skb::{self, Skb};
 use crate::{count, dsr, endpoint, flows, refusal, route};
 
@@ -51,12 +51,13 @@ fn handle(ctx: &TcContext, scratch: &mut Scratch) -> Result<i32, DropReason> {
 #[inline(always)]
 fn forward(ctx: &TcContext, scratch: &mut Scratch) -> Result<i32, DropReason> {
     if scratch.onward.is_local {
-        return match endpoint::at(scratch.onward.dest).filter(|pod| is_reachable(ctx, pod)) {
+        return match endpoint::at(scratch.onward.to.dest_addr).filter(|pod| is_reachable(ctx, pod)) {
             Some(pod) => hand_over(ctx, &scratch.packet, pod),
             None => Ok(TC_ACT_OK),
         };
     }
-    let way = route::next_hop(ctx.as_ptr(), skb::ifindex(ctx), 0, scratch)?;
+    let length = Length::Kernels { many: skb::is_many(ctx) };
+    let way = route::next_hop(ctx.as_ptr(), skb::ifindex(ctx), length, scratch)?;
     if way == Way::Unclear {
         return Ok(TC_ACT_OK);
     }
@@ -68,9 +69,9 @@ fn forward(ctx: &TcContext, scratch: &mut Scratch) -> Result<i32, DropReason> {
         skb::mark_done(ctx);
         // The stack would refuse it, as it comes from outside under our own address; this way it asks and sends.
         // SAFETY: no next hop given, so the kernel finds it.
-        return Ok(unsafe { bpf_redirect_neigh(scratch.fib.ifindex, null_mut(), 0, 0) } as i32);
+        return Ok(unsafe { bpf_redirect_neigh(scratch.route.ifindex, null_mut(), 0, 0) } as i32);
     }
-    send(ctx, scratch.fib.ifindex, route::macs(&scratch.fib))
+    send(ctx, scratch.route.ifindex, scratch.route.macs())
 }
 
 /// Whether a pod's link exists and takes packets of this size; else the stack answers.

@@ -21,6 +21,7 @@ use beeline_packet::refuse::UNREACHABLE_V6_BYTES;
 use beeline_packet::track::Opening;
 
 use crate::outside::Onward;
+use crate::route::Route;
 use crate::service::{Call, Target};
 
 /// What of a [`beeline_abi::SourceRangeKey`] follows the prefix length.
@@ -102,7 +103,7 @@ pub static ANSWER: PerCpuArray<[u8; UNREACHABLE_V6_BYTES]> = PerCpuArray::with_m
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Scratch {
-    /// A packet from or to the world.
+    /// A packet from or to the world, as it arrived.
     pub packet: Packet,
     /// Where it goes once it is rewritten.
     pub onward: Onward,
@@ -114,6 +115,8 @@ pub struct Scratch {
     pub opening: Opening,
     /// What an ICMP error is about.
     pub embedded: Embedded,
+    /// The way that it takes.
+    pub route: Route,
     /// What is asked of the routing table.
     pub fib: bpf_fib_lookup,
     /// A flow that begins.

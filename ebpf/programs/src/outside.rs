@@ -5,8 +5,8 @@
 //! what they share lies in `SCRATCH`.
 
 use beeline_abi::{
-    Addr, BACKEND_LOCAL, BackendId, Be16, CONFIG_DSR, CONFIG_MASQUERADE, CONFIG_NO_FLOW_RECORDS,
-    Counter, DropReason, FLOW_TRANSLATED, FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY, FlowEvent,
+    BACKEND_LOCAL, BackendId, Be16, CONFIG_DSR, CONFIG_MASQUERADE, CONFIG_NO_FLOW_RECORDS, Counter,
+    DropReason, FLOW_TRANSLATED, FRONTEND_HAS_REMOTE, FRONTEND_LOCAL_ONLY, FlowEvent,
     FlowEventKind, FrontendKey, Hook, Identity, Proto, RANGE_LOCAL_PODS, RuleId, Scope, ServiceId,
     TCP_RST, TRACK_DSR, TRACK_LOCAL, TRACK_MASQUERADE, TRACK_REPLY, TRACK_SNAT, Track, Verdict,
 };
@@ -17,6 +17,7 @@ use beeline_packet::{FrameMut, balance, flow, icmp};
 
 use crate::conntrack::Source;
 use crate::maps::Scratch;
+use crate::route::Route;
 use crate::service::{self, Call, Refusal};
 use crate::{conntrack, count, dsr, endpoint, events, fragments, node};
 
@@ -35,14 +36,14 @@ pub enum Outcome {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Onward {
-    /// From whom, as it is now.
-    pub source: Addr,
-    /// To whom, as it is now.
-    pub dest: Addr,
+    /// What it looks like now.
+    pub to: Rewrite,
     /// Whether it is for this node or a pod of it.
     pub is_local: bool,
     /// Whether it has to tell the backend's node what was dialled.
     pub tells_frontend: bool,
+    /// Whether its direction has an entry.
+    pub is_tracked: bool,
 }
 
 /// No connection is known.
@@ -151,9 +152,15 @@ fn go_on<F: FrameMut>(frame: &mut F, scratch: &mut Scratch) -> Result<Option<Out
     if !conntrack::go_on(track, packet) {
         return Ok(None);
     }
-    scratch.opening.rewrite = Rewrite::of(track);
-    scratch.opening.flags = track.flags;
-    finish(frame, scratch, stays_here(track)).map(Some)
+    scratch.route = Route::of(track);
+    scratch.onward = Onward {
+        to: Rewrite::of(track),
+        is_local: stays_here(track),
+        tells_frontend: tells_frontend(packet, track.flags),
+        is_tracked: true,
+    };
+    nat::rewrite(frame, &scratch.packet, &scratch.onward.to)?;
+    Ok(Some(Outcome::Rewritten))
 }
 
 /// Whether it is ICMP of either family.
@@ -204,8 +211,13 @@ fn translate_error<F: FrameMut>(
     };
     nat::rewrite_error(frame, packet, &scratch.embedded, &outer, &back.reversed())?;
     count::one(Counter::IcmpErrors);
-    let (dest, is_local) = (back.dest_addr, stays_here(track));
-    scratch.onward = Onward { source, dest, is_local, tells_frontend: false };
+    scratch.route.ifindex = 0;
+    scratch.onward = Onward {
+        to: outer,
+        is_local: stays_here(track),
+        tells_frontend: false,
+        is_tracked: false,
+    };
     Ok(Outcome::Rewritten)
 }
 
@@ -341,26 +353,26 @@ fn masquerade<F: FrameMut>(frame: &mut F, scratch: &mut Scratch) -> i32 {
     pack(finish(frame, scratch, false))
 }
 
+/// The first packet of a connection that is tracked from now on.
 #[inline(always)]
 fn finish<F: FrameMut>(
     frame: &mut F,
     scratch: &mut Scratch,
     is_local: bool,
 ) -> Result<Outcome, DropReason> {
-    let to = &scratch.opening.rewrite;
-    nat::rewrite(frame, &scratch.packet, to)?;
-    let (source, dest) = (to.source_addr, to.dest_addr);
-    let tells_frontend = tells_frontend(scratch);
-    scratch.onward = Onward { source, dest, is_local, tells_frontend };
+    let (to, flags) = (scratch.opening.rewrite, scratch.opening.flags);
+    nat::rewrite(frame, &scratch.packet, &to)?;
+    let tells_frontend = tells_frontend(&scratch.packet, flags);
+    scratch.route.ifindex = 0;
+    scratch.onward = Onward { to, is_local, tells_frontend, is_tracked: true };
     Ok(Outcome::Rewritten)
 }
 
 /// Of a connection that its backend's node answers directly, what opens it and every datagram says what was dialled.
 #[inline(always)]
-fn tells_frontend(scratch: &Scratch) -> bool {
+fn tells_frontend(packet: &Packet, flags: u16) -> bool {
     const AWAY: u16 = TRACK_DSR;
-    let packet = &scratch.packet;
-    scratch.opening.flags & (TRACK_DSR | TRACK_LOCAL | TRACK_REPLY) == AWAY
+    flags & (TRACK_DSR | TRACK_LOCAL | TRACK_REPLY) == AWAY
         && packet.part != Part::Later
         && (packet.tuple.proto != Proto::Tcp as u8 || flow::is_opening(packet.tcp_flags))
 }
@@ -370,7 +382,7 @@ fn tells_frontend(scratch: &Scratch) -> bool {
 pub fn restore<F: FrameMut>(frame: &mut F, scratch: &mut Scratch) -> bool {
     let came = Rewrite::unchanged(&scratch.packet.tuple);
     let proto = scratch.packet.tuple.proto;
-    scratch.packet.tuple = scratch.opening.rewrite.tuple(proto);
+    scratch.packet.tuple = scratch.onward.to.tuple(proto);
     nat::rewrite(frame, &scratch.packet, &came).is_ok()
 }
 

@@ -101,6 +101,13 @@ pub fn ifindex(ctx: &TcContext) -> u32 {
     unsafe { (&raw const (*ctx.skb.skb).ifindex).read_volatile() }
 }
 
+/// Whether it is several segments of a connection in one.
+#[inline(always)]
+pub fn is_many(ctx: &TcContext) -> bool {
+    // SAFETY: a field of the context the kernel passed to this program.
+    unsafe { (&raw const (*ctx.skb.skb).gso_segs).read_volatile() != 0 }
+}
+
 /// What from_outside leaves on a packet that it sends out by a link of this node: to_outside has nothing to add.
 const DONE: u16 = 0xbee1;
 

@@ -19,7 +19,7 @@ use crate::track::{Opening, advance, are_over, is_over, is_reused, opposite_key,
 const START: u64 = 1_000;
 
 fn track(flags: &[u8]) -> Track {
-    let mut track = Track { seen_ns: START, opened_ns: START, ..Track::default() };
+    let mut track = Track { seen_ns: START, ..Track::default() };
     for flags in flags {
         advance(&mut track, &sample(*flags, START));
     }
@@ -105,10 +105,7 @@ fn both_entries_carry_what_was_decided() {
     assert_eq!(entries.reverse.flags, TRACK_SNAT | TRACK_MASQUERADE | TRACK_REPLY);
     for entry in [entries.forward, entries.reverse] {
         assert_eq!((entry.service_id, entry.flow_id), (ServiceId(3), FlowId(9)));
-        assert_eq!(
-            (entry.opened_ns, entry.seen_ns, entry.packets, entry.bytes),
-            (START, START, 0, 0)
-        );
+        assert_eq!((entry.ifindex, entry.seen_ns, entry.packets, entry.bytes), (0, START, 0, 0));
     }
 }
 
@@ -157,6 +154,18 @@ fn one_direction_that_speaks_keeps_both() {
     assert!(!are_over(&track(&[]), &busy, START + TRACK_IDLE_NS));
     assert!(!are_over(&busy, &track(&[]), START + 2 * TRACK_IDLE_NS - 1));
     assert!(are_over(&busy, &track(&[]), START + 2 * TRACK_IDLE_NS));
+}
+
+#[test]
+fn a_way_is_kept_until_the_entry_has_another_time() {
+    let mut entry = Track { ifindex: 7, ..track(&[TCP_ACK]) };
+    advance(&mut entry, &sample(TCP_ACK, START + TRACK_SEEN_NS - 1));
+    assert_eq!(entry.ifindex, 7);
+    advance(&mut entry, &sample(TCP_ACK, START + TRACK_SEEN_NS));
+    assert_eq!(entry.ifindex, 0);
+    entry.ifindex = 7;
+    advance(&mut entry, &sample(TCP_FIN, START + TRACK_SEEN_NS));
+    assert_eq!(entry.ifindex, 0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod errors;
 mod frontends;
 mod masquerade;
 mod pieces;
+mod routes;
 mod strangers;
 mod table;
 mod world;
