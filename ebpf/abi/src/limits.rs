@@ -62,6 +62,8 @@ pub const TRACK_SEEN_NS: u64 = 1_000_000_000;
 pub const TRACK_TCP_IDLE_NS: u64 = 6 * 3_600 * 1_000_000_000;
 /// Silence after which an exchange of datagrams is over: what the kernel gives one that was answered.
 pub const TRACK_IDLE_NS: u64 = 120 * 1_000_000_000;
+/// The same for one that was never answered: what the kernel gives it, so that a flood to nobody holds ports and entries as briefly.
+pub const TRACK_UNANSWERED_NS: u64 = 30 * 1_000_000_000;
 /// Silence after which a TCP connection that never was established is over.
 pub const TRACK_SYN_NS: u64 = 60 * 1_000_000_000;
 /// Silence after which a TCP connection that saw FIN or RST is over.

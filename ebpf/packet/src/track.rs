@@ -4,16 +4,17 @@
 //! first packet ──> opening ──ACK without SYN──> established ──FIN──> half closed ──FIN──> closing
 //!                     │ 60 s                       │ 6 h                │ 120 s             │ 10 s of silence (RST at any time: closing)
 //!                     └────────────────────────────┴────────────────────┴───────────────────┴──> over
-//! not TCP: 120 s
+//! not TCP: 30 s, 120 s once it was answered
 //! ```
 //! An ACK counts only without SYN: so the answer to a SYN does not make a connection established that its caller never confirms.
 
 use beeline_abi::limits::{
     TRACK_CLOSING_NS, TRACK_IDLE_NS, TRACK_SEEN_NS, TRACK_SYN_NS, TRACK_TCP_IDLE_NS,
+    TRACK_UNANSWERED_NS,
 };
 use beeline_abi::{
-    Addr, BackendId, Be16, FlowId, ServiceId, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, TRACK_REPLY,
-    Track, Tuple,
+    Addr, BackendId, Be16, FlowId, ServiceId, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, TRACK_DSR,
+    TRACK_REPLY, Track, Tuple,
 };
 
 use crate::flow::{Sample, is_opening};
@@ -167,7 +168,7 @@ pub fn are_over(one: &Track, other: &Track, now_ns: u64) -> bool {
     let both = one.tcp_flags & other.tcp_flags;
     let limit = if either & TCP_RST != 0 || both & TCP_FIN != 0 {
         TRACK_CLOSING_NS
-    } else if either & TCP_FIN != 0 {
+    } else if either & TCP_FIN != 0 || (either == 0 && is_answered(one, other)) {
         TRACK_IDLE_NS
     } else {
         patience(either)
@@ -176,17 +177,23 @@ pub fn are_over(one: &Track, other: &Track, now_ns: u64) -> bool {
     now_ns.saturating_sub(seen_ns) >= limit
 }
 
+/// Whether both directions had a packet, as far as they come by here: direct answers do not.
+#[inline(always)]
+fn is_answered(one: &Track, other: &Track) -> bool {
+    (one.packets != 0 && other.packets != 0) || one.flags & TRACK_DSR != 0
+}
+
 /// What a packet says about the state of its connection.
 #[inline(always)]
 fn marks(tcp_flags: u8) -> u8 {
     if tcp_flags & TCP_SYN != 0 { tcp_flags & !TCP_ACK } else { tcp_flags }
 }
 
-/// How long a direction that has not been closed may be silent. Without any flag it is not TCP.
+/// How long a direction that has not been closed may be silent, if nothing is known of the other. Without any flag it is not TCP.
 #[inline(always)]
 fn patience(tcp_flags: u8) -> u64 {
     if tcp_flags == 0 {
-        TRACK_IDLE_NS
+        TRACK_UNANSWERED_NS
     } else if tcp_flags & TCP_ACK != 0 {
         TRACK_TCP_IDLE_NS
     } else {

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use beeline_abi::limits::{
     SNAT_ATTEMPTS, TRACK_CLOSING_NS, TRACK_IDLE_NS, TRACK_SEEN_NS, TRACK_SYN_NS, TRACK_TCP_IDLE_NS,
+    TRACK_UNANSWERED_NS,
 };
 use beeline_abi::{
-    Be16, FlowId, Proto, ServiceId, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, TRACK_MASQUERADE,
-    TRACK_REPLY, TRACK_SNAT, Track,
+    Be16, FlowId, Proto, ServiceId, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, TRACK_DSR,
+    TRACK_MASQUERADE, TRACK_REPLY, TRACK_SNAT, Track,
 };
 
 use super::frames::{Build, addr, packet, ping, syn, udp};
@@ -113,7 +114,7 @@ fn both_entries_carry_what_was_decided() {
 fn each_state_has_its_patience() {
     let synack = TCP_SYN | TCP_ACK;
     for (forward, reply, limit) in [
-        (&[][..], &[][..], TRACK_IDLE_NS),
+        (&[][..], &[][..], TRACK_UNANSWERED_NS),
         (&[TCP_SYN], &[], TRACK_SYN_NS),
         (&[TCP_SYN], &[synack, synack], TRACK_SYN_NS),
         (&[TCP_SYN, TCP_ACK], &[synack], TRACK_TCP_IDLE_NS),
@@ -134,7 +135,7 @@ fn each_state_has_its_patience() {
 #[test]
 fn one_direction_alone_has_the_same_patience() {
     for (flags, limit) in [
-        (&[][..], TRACK_IDLE_NS),
+        (&[][..], TRACK_UNANSWERED_NS),
         (&[TCP_SYN], TRACK_SYN_NS),
         (&[TCP_SYN | TCP_ACK], TRACK_SYN_NS),
         (&[TCP_SYN, TCP_ACK], TRACK_TCP_IDLE_NS),
@@ -148,12 +149,28 @@ fn one_direction_alone_has_the_same_patience() {
 }
 
 #[test]
+fn datagrams_that_were_answered_may_pause_for_longer() {
+    let spoke = |packets, flags| Track { packets, flags, ..track(&[]) };
+    let reply = TRACK_REPLY;
+    for (one, other, limit) in [
+        (spoke(1, 0), spoke(0, reply), TRACK_UNANSWERED_NS),
+        (spoke(1, 0), spoke(1, reply), TRACK_IDLE_NS),
+        (spoke(1, TRACK_DSR), spoke(0, TRACK_DSR | reply), TRACK_IDLE_NS),
+    ] {
+        for (one, other) in [(&one, &other), (&other, &one)] {
+            assert!(!are_over(one, other, START + limit - 1));
+            assert!(are_over(one, other, START + limit));
+        }
+    }
+}
+
+#[test]
 fn one_direction_that_speaks_keeps_both() {
     let mut busy = track(&[]);
-    advance(&mut busy, &sample(0, START + TRACK_IDLE_NS));
-    assert!(!are_over(&track(&[]), &busy, START + TRACK_IDLE_NS));
-    assert!(!are_over(&busy, &track(&[]), START + 2 * TRACK_IDLE_NS - 1));
-    assert!(are_over(&busy, &track(&[]), START + 2 * TRACK_IDLE_NS));
+    advance(&mut busy, &sample(0, START + TRACK_UNANSWERED_NS));
+    assert!(!are_over(&track(&[]), &busy, START + TRACK_UNANSWERED_NS));
+    assert!(!are_over(&busy, &track(&[]), START + 2 * TRACK_UNANSWERED_NS - 1));
+    assert!(are_over(&busy, &track(&[]), START + 2 * TRACK_UNANSWERED_NS));
 }
 
 #[test]
