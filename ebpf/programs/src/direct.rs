@@ -26,12 +26,7 @@ pub fn load<const N: usize>(data: usize, data_end: usize, offset: usize) -> Opti
 
 /// Writes `N` bytes at `offset` under the same conditions; `false` when they do not hold.
 #[inline(always)]
-pub fn store<const N: usize>(
-    data: usize,
-    data_end: usize,
-    offset: usize,
-    bytes: &[u8; N],
-) -> bool {
+pub fn store<const N: usize>(data: usize, data_end: usize, offset: usize, bytes: &[u8; N]) -> bool {
     let Some(place) = place::<N>(data, data_end, offset) else {
         return false;
     };

@@ -51,7 +51,8 @@ fn handle(ctx: &TcContext, scratch: &mut Scratch) -> Result<i32, DropReason> {
 #[inline(always)]
 fn forward(ctx: &TcContext, scratch: &mut Scratch) -> Result<i32, DropReason> {
     if scratch.onward.is_local {
-        return match endpoint::at(scratch.onward.to.dest_addr).filter(|pod| is_reachable(ctx, pod)) {
+        return match endpoint::at(scratch.onward.to.dest_addr).filter(|pod| is_reachable(ctx, pod))
+        {
             Some(pod) => hand_over(ctx, &scratch.packet, pod),
             None => Ok(TC_ACT_OK),
         };

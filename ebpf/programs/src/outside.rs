@@ -212,12 +212,8 @@ fn translate_error<F: FrameMut>(
     nat::rewrite_error(frame, packet, &scratch.embedded, &outer, &back.reversed())?;
     count::one(Counter::IcmpErrors);
     scratch.route.ifindex = 0;
-    scratch.onward = Onward {
-        to: outer,
-        is_local: stays_here(track),
-        tells_frontend: false,
-        is_tracked: false,
-    };
+    scratch.onward =
+        Onward { to: outer, is_local: stays_here(track), tells_frontend: false, is_tracked: false };
     Ok(Outcome::Rewritten)
 }
 
