@@ -4,8 +4,8 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::maps::lpm_trie::Key;
 use beeline_abi::{
     Addr, Affinity, AffinityKey, AffinityOkKey, Backend, BackendId, Be16, CONFIG_HOST_PORTS,
-    Counter, DropReason, FRONTEND_NODE_ONLY, FRONTEND_SOURCE_RANGES, Frontend, FrontendKey, List, SOURCE_RANGE_BITS,
-    Scope, ServiceId, Slot,
+    Counter, DropReason, FRONTEND_NODE_ONLY, FRONTEND_SOURCE_RANGES, Frontend, FrontendKey, List,
+    SOURCE_RANGE_BITS, Scope, ServiceId, Slot,
 };
 
 use crate::maps::{
