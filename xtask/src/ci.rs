@@ -27,8 +27,11 @@ pub fn run() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The programs are a workspace of their own, for another target.
 fn format() -> anyhow::Result<()> {
-    exec::run(exec::cargo().args(["fmt", "--all", "--check"]))
+    exec::run(exec::cargo().args(["fmt", "--all", "--check"]))?;
+    let programs = exec::root().join("ebpf/programs/Cargo.toml");
+    exec::run(exec::cargo().args(["fmt", "--check", "--manifest-path"]).arg(programs))
 }
 
 fn lints() -> anyhow::Result<()> {
