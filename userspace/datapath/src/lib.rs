@@ -20,6 +20,7 @@
 
 mod actor;
 mod bpf;
+mod charged;
 mod clock;
 mod clsact;
 mod config;
@@ -41,6 +42,7 @@ mod view;
 
 pub use actor::Datapath;
 pub use beeline_compile::Usage;
+pub use charged::charged_bytes;
 pub use config::{Config, Edge, EndpointAttach, LbMode, LinkHook, SNAT_PORTS, Sizes};
 pub use error::DatapathError;
 pub use events::EventBatch;

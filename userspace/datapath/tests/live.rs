@@ -14,7 +14,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use beeline_datapath::{Datapath, DatapathError, EventBatch};
+use beeline_datapath::{Config, Datapath, DatapathError, EventBatch, charged_bytes};
 use tokio::sync::mpsc::Receiver;
 use world::World;
 
@@ -82,6 +82,22 @@ fn a_restart_changes_nothing_for_anybody() {
         let held = datapath.services().await.unwrap();
         assert!(held.draining.iter().all(|backend| backend.address.port() != 8080), "{held:?}");
     });
+}
+
+#[test]
+fn what_the_kernel_charges_is_known_for_every_map() {
+    const MIB: u64 = 1024 * 1024;
+    let Some(mut world) = World::new("c4a26e") else { return };
+    let running = world.start(|_, _| async {});
+    let Config { bpf_root, instance, .. } = world.config();
+    let empty = charged_bytes(&bpf_root, &instance).unwrap();
+    // The ring, three arrays and the LRU maps alone, which have their memory from the beginning.
+    assert!((32 * MIB..96 * MIB).contains(&empty), "{empty}");
+    running.run(|world, datapath| async move {
+        datapath.reconcile(world.many(1, 1_000, 1)).await.unwrap();
+    });
+    let full = charged_bytes(&bpf_root, &instance).unwrap();
+    assert!(full >= empty + 1_000 * 56, "a thousand frontends for {} bytes", full - empty);
 }
 
 /// Java, Node.js and others open IPv6 sockets for everything and dial IPv4 as `::ffff:a.b.c.d`.
@@ -233,7 +249,7 @@ fn ten_thousand_services_are_adopted_and_one_change_stays_small() {
 
 #[test]
 fn a_process_without_privilege_is_told_so() {
-    let config = beeline_datapath::Config::new("/sys/fs/bpf/x", "/proc", "000000", "n");
+    let config = Config::new("/sys/fs/bpf/x", "/proc", "000000", "n");
     let features = beeline_datapath::features(&config);
     let cgroup = features.iter().find(|feature| feature.name == "cgroup v2").unwrap();
     assert!(cgroup.why.contains("/proc"), "{cgroup:?}");

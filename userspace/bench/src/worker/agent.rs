@@ -1,8 +1,8 @@
 //! A node's agent with nothing but the datapath, as the real one runs it: tables, plans, maps, and a reader of events.
 
-use std::{collections::BTreeMap, fs, io, net::SocketAddr, time::Instant};
+use std::{fs, io, net::SocketAddr, time::Instant};
 
-use beeline_datapath::{Config, Datapath, Edge, EndpointAttach};
+use beeline_datapath::{Config, Datapath, Edge, EndpointAttach, charged_bytes};
 use beeline_kit::Tasks;
 use beeline_tables::{
     Backend, Change, EndpointIdentity, Epoch, Identity, NodeName, ObjectName, Protocol, Reader,
@@ -27,6 +27,7 @@ pub struct Agent {
     reader: Reader,
     epoch: u64,
     client: EndpointIdentity,
+    place: AgentPlace,
 }
 
 impl Agent {
@@ -61,7 +62,8 @@ impl Agent {
             identity: Identity(300),
             node: NodeName(NODE.into()),
         };
-        Ok(Self { runtime, datapath, _tasks: tasks, writer, reader, epoch: 0, client })
+        let place = place.clone();
+        Ok(Self { runtime, datapath, _tasks: tasks, writer, reader, epoch: 0, client, place })
     }
 
     /// Bring Services into force, from their first mention on.
@@ -93,6 +95,14 @@ impl Agent {
     pub fn forget(&mut self) -> io::Result<Answer> {
         self.runtime.block_on(self.datapath.forget_tracked()).map_err(explain)?;
         Ok(Answer::Done)
+    }
+
+    /// Bytes: the resident memory of this process, and what the kernel charges for the instance's maps and programs. Arrays
+    /// that both share are in the kernel's part.
+    pub fn memory(&self) -> io::Result<Answer> {
+        let resident = resident_without_maps(&fs::read_to_string("/proc/self/smaps")?);
+        let AgentPlace { bpf_root, instance, .. } = &self.place;
+        Ok(Answer::Bytes(resident + charged_bytes(bpf_root, instance).map_err(explain)?))
     }
 
     fn reconcile(&mut self, start: Instant) -> io::Result<Answer> {
@@ -186,26 +196,6 @@ fn protocol(service: &model::ServicePort) -> Protocol {
         model::Protocol::Udp => Protocol::Udp,
         model::Protocol::Sctp => Protocol::Sctp,
     }
-}
-
-/// Bytes: the resident memory of this process, and what the kernel charges for every map and program that it holds. Arrays
-/// that both share are in the kernel's part.
-pub fn memory() -> io::Result<u64> {
-    let resident = resident_without_maps(&fs::read_to_string("/proc/self/smaps")?);
-    let mut charged = BTreeMap::new();
-    for entry in fs::read_dir("/proc/self/fdinfo")? {
-        // The descriptor of this very listing is gone by now.
-        let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
-        let ids =
-            [field(&text, "map_id:").map(|id| (0, id)), field(&text, "prog_id:").map(|id| (1, id))];
-        // A map that descriptors of programs or arrays mention counts once.
-        if let (Some(id), Some(bytes)) =
-            (ids.into_iter().flatten().next(), field(&text, "memlock:"))
-        {
-            charged.insert(id, bytes);
-        }
-    }
-    Ok(resident + charged.values().sum::<u64>())
 }
 
 /// Bytes of all mappings in `/proc/PID/smaps` but those of BPF maps.

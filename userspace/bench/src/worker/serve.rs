@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    agent::{self, Agent, THREADS},
+    agent::{Agent, THREADS},
     client,
     protocol::{Answer, Order},
     server,
@@ -53,7 +53,7 @@ fn carry_out(order: Order, agent: &mut Option<Agent>) -> io::Result<Answer> {
         }
         Order::AgentChange { endpoint } => agent.as_mut().ok_or_else(no_agent)?.change(endpoint),
         Order::AgentForget => agent.as_mut().ok_or_else(no_agent)?.forget(),
-        Order::AgentMemory => agent::memory().map(Answer::Bytes),
+        Order::AgentMemory => agent.as_ref().ok_or_else(no_agent)?.memory(),
         Order::Join { netns, cgroup, cpu } => {
             join(&netns, cgroup.as_deref(), cpu)?;
             Ok(Answer::Done)
