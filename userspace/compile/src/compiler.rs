@@ -25,7 +25,7 @@ use std::{
 };
 
 use beeline_abi::{BackendId, FrontendKey, ServiceId};
-use beeline_tables::{Epoch, NodeName, ObjectName, Service, Snapshot};
+use beeline_tables::{Epoch, NodeName, ObjectName, Service, Slice, Snapshot};
 
 use self::{
     backends::Backends,
@@ -66,11 +66,12 @@ pub struct Compiler {
     limits: Limits,
 }
 
-/// A Service, or a Pod with host ports, or the name of one that is gone.
+/// A Service with its slices, or a Pod with host ports, or the name of one that is gone.
 #[derive(Clone, Copy)]
 struct Named<'a> {
     name: &'a ObjectName,
     service: Option<&'a Service>,
+    slices: &'a [Arc<Slice>],
 }
 
 impl Compiler {
@@ -249,11 +250,10 @@ impl Compiler {
         let here = Here::new(snapshot, facts);
         let mut wanted = Vec::with_capacity(services.len());
         let mut indexes = Vec::with_capacity(services.len());
-        for Named { name, service } in services {
+        for Named { name, service, slices } in services {
             let start = wanted.len();
             host_ports::of_pod(snapshot, facts, name, &mut wanted);
             if let Some(service) = service {
-                let slices = snapshot.slices_for(name);
                 ports::of_service(service, slices, here, &mut wanted);
             }
             self.make_claims(name, &wanted[start..], &mut indexes, touched);
@@ -396,13 +396,25 @@ fn named<'a>(
 ) -> [Vec<Named<'a>>; 2] {
     let of = |name: &'a ObjectName| {
         let service = snapshot.services.get(name).map(Arc::as_ref);
-        Named { name, service }
+        Named { name, service, slices: snapshot.slices_for(name) }
     };
     let (mut standing, gone): (Vec<_>, Vec<_>) =
         names.iter().map(of).partition(|it| it.service.is_some());
     if every_service {
-        let all = snapshot.services.iter();
-        standing = all.map(|(name, service)| Named { name, service: Some(service) }).collect();
+        standing = every(snapshot);
     }
     [gone, standing]
+}
+
+/// All Services with their slices. Both tables are in the order of names, so that neither is searched.
+fn every(snapshot: &Snapshot) -> Vec<Named<'_>> {
+    let mut slices = snapshot.slices_of.iter().peekable();
+    let services = snapshot.services.iter();
+    let named = services.map(|(name, service)| {
+        while slices.next_if(|(of, _)| *of < name).is_some() {}
+        let mine = slices.next_if(|(of, _)| *of == name);
+        let slices = mine.map(|(_, slices)| slices.as_slice()).unwrap_or_default();
+        Named { name, service: Some(service), slices }
+    });
+    named.collect()
 }

@@ -113,14 +113,15 @@ impl Snapshot {
         if let Some(old) = old.filter(|old| old.service != slice.service) {
             self.remove_from_service(&old);
         }
-        match self.slices_of.get_mut(&slice.service) {
-            Some(known) => match known.binary_search_by(|it| it.name.cmp(&slice.name)) {
-                Ok(index) => known[index] = slice,
-                Err(index) => known.insert(index, slice),
-            },
-            None => {
-                self.slices_of.insert(slice.service.clone(), smallvec![slice]);
-            }
+        // Most Services have one slice: what stood there is looked at only if there was something, so that a search is saved.
+        let alone = smallvec![Arc::clone(&slice)];
+        let Some(mut known) = self.slices_of.insert(slice.service.clone(), alone) else { return };
+        match known.binary_search_by(|it| it.name.cmp(&slice.name)) {
+            Ok(index) => known[index] = Arc::clone(&slice),
+            Err(index) => known.insert(index, Arc::clone(&slice)),
+        }
+        if known.len() > 1 {
+            self.slices_of.insert(slice.service.clone(), known);
         }
     }
 
