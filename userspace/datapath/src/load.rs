@@ -6,8 +6,12 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    num::NonZero,
     os::fd::{AsFd as _, OwnedFd},
+    panic,
     path::PathBuf,
+    sync::{Mutex, PoisonError},
+    thread::{self, ScopedJoinHandle},
 };
 
 use aya::{
@@ -59,10 +63,7 @@ pub(crate) fn load(
     pins::remove_tree(&pins.programs)?;
     let directory = directory(pins);
     fs::create_dir_all(&directory).at("create", &directory)?;
-    let mut standing = Standing::new();
-    for name in names {
-        standing.insert(name, verify(&mut ebpf, name, pins)?);
-    }
+    let standing = verify_all(&mut ebpf, names, pins)?;
     match orphan(names, pins)? {
         Some((program, map)) => Err(DatapathError::Orphaned { program, map }),
         None => Ok(standing),
@@ -109,12 +110,50 @@ fn open(pins: &Pins, config: &Config) -> Result<Ebpf, DatapathError> {
     loader.load(OBJECT).map_err(|error| DatapathError::Load(Box::new(error)))
 }
 
+/// Hands all programs to the verifier, as many at once as there are processors: each is walked by the thread that asks, and a
+/// node that starts for the first time waits for nothing else as long.
+fn verify_all(
+    ebpf: &mut Ebpf,
+    names: &[&'static str],
+    pins: &Pins,
+) -> Result<Standing, DatapathError> {
+    let mut found: BTreeMap<&str, &mut Program> = ebpf.programs_mut().collect();
+    let mut waiting = Vec::new();
+    for name in names {
+        let program = found.remove(name).ok_or(DatapathError::NoProgram(name))?;
+        waiting.push((*name, program));
+    }
+    let waiting = Mutex::new(waiting);
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || -> Result<Standing, DatapathError> {
+        let mut standing = Standing::new();
+        while let Some((name, program)) = next() {
+            standing.insert(name, verify(name, program, pins)?);
+        }
+        Ok(standing)
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(names.len().max(1));
+    let parts: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().map(ScopedJoinHandle::join).collect()
+    });
+    let mut standing = Standing::new();
+    for part in parts {
+        standing.extend(part.unwrap_or_else(|panic| panic::resume_unwind(panic))?);
+    }
+    Ok(standing)
+}
+
 /// Hands one program to the verifier, and pins it. The verifier gives up with EAGAIN when a signal arrives meanwhile, and is
 /// asked again.
-fn verify(ebpf: &mut Ebpf, name: &'static str, pins: &Pins) -> Result<OwnedFd, DatapathError> {
+fn verify(
+    name: &'static str,
+    program: &mut Program,
+    pins: &Pins,
+) -> Result<OwnedFd, DatapathError> {
     let mut attempts = 1;
     loop {
-        match verify_once(ebpf, name) {
+        match verify_once(program) {
             Err(ProgramError::LoadError { io_error, .. })
                 if io_error.kind() == io::ErrorKind::WouldBlock && attempts < VERIFY_ATTEMPTS =>
             {
@@ -131,8 +170,7 @@ fn verify(ebpf: &mut Ebpf, name: &'static str, pins: &Pins) -> Result<OwnedFd, D
     }
 }
 
-fn verify_once(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, ProgramError> {
-    let program = ebpf.program_mut(name).ok_or(ProgramError::UnexpectedProgramType)?;
+fn verify_once(program: &mut Program) -> Result<OwnedFd, ProgramError> {
     match program {
         Program::CgroupSockAddr(program) => program.load()?,
         Program::CgroupSock(program) => program.load()?,
