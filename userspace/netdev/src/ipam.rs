@@ -1,4 +1,4 @@
-//! The node's pod addresses: who has which.
+//! The node's pod addresses of one family: who has which.
 //!
 //! In: the node's range, pod uids, addresses already in use at start. Out: one free address per pod.
 //! Addresses are handed out in turn, so that one just given back rests for as long as the range allows and a
@@ -6,18 +6,39 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    fmt::Debug,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// Hands out the addresses of one range.
+/// The node's own address is the first of its range, counted from the network's.
+const NODE_OFFSET: u128 = 1;
+/// Pods come after it.
+const FIRST_OFFSET: u128 = 2;
+
+/// Hands out the addresses of one range: [`Ipv4Net`] or [`Ipv6Net`].
 #[derive(Clone, Debug)]
-pub struct Ipam {
-    range: Ipv4Net,
-    of_pod: BTreeMap<String, Ipv4Addr>,
-    taken: BTreeSet<Ipv4Addr>,
-    next: u32,
+pub struct Ipam<R: Range> {
+    range: R,
+    of_pod: BTreeMap<String, R::Address>,
+    taken: BTreeSet<R::Address>,
+    next: u128,
+}
+
+/// A range of one family; addresses are counted from its network's.
+pub trait Range: Copy + Debug + Into<IpNet> {
+    /// An address of it.
+    type Address: Copy + Debug + Ord + Into<IpAddr>;
+    /// The range that an address inside it means.
+    #[must_use]
+    fn whole(self) -> Self;
+    /// The last that a pod may have.
+    fn last_offset(self) -> u128;
+    /// One of its addresses.
+    fn at(self, offset: u128) -> Self::Address;
+    /// The place of an address; `None` if it is of another range.
+    fn offset_of(self, address: Self::Address) -> Option<u128>;
 }
 
 /// Why there is no address.
@@ -29,7 +50,7 @@ pub enum IpamError {
     )]
     Exhausted {
         /// The range.
-        range: Ipv4Net,
+        range: IpNet,
         /// How many are in use.
         in_use: usize,
     },
@@ -39,69 +60,73 @@ pub enum IpamError {
     )]
     Unusable {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Who wants to keep it.
         pod_uid: String,
         /// The range.
-        range: Ipv4Net,
+        range: IpNet,
     },
 }
 
-impl Ipam {
-    /// Nothing in use yet. Network, broadcast and first address are never handed out: the first is the node's own.
+// === impl Ipam ===
+
+impl<R: Range> Ipam<R> {
+    /// Nothing in use yet. The network's address, IPv4's broadcast and the first address are never handed out: the first
+    /// is the node's own.
     #[must_use]
-    pub fn new(range: Ipv4Net) -> Self {
-        Self { range: range.trunc(), of_pod: BTreeMap::new(), taken: BTreeSet::new(), next: 2 }
+    pub fn new(range: R) -> Self {
+        let (of_pod, taken) = (BTreeMap::new(), BTreeSet::new());
+        Self { range: range.whole(), of_pod, taken, next: FIRST_OFFSET }
     }
 
     /// The range.
     #[must_use]
-    pub fn range(&self) -> Ipv4Net {
+    pub fn range(&self) -> R {
         self.range
     }
 
     /// The node's own address in the range.
     #[must_use]
-    pub fn node_address(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.range.network()).saturating_add(1))
+    pub fn node_address(&self) -> R::Address {
+        self.range.at(NODE_OFFSET)
     }
 
     /// The address of a pod: the one it has, or a free one.
-    pub fn allocate(&mut self, pod_uid: &str) -> Result<Ipv4Addr, IpamError> {
+    pub fn allocate(&mut self, pod_uid: &str) -> Result<R::Address, IpamError> {
         if let Some(address) = self.of_pod.get(pod_uid) {
             return Ok(*address);
         }
-        let (first, base) = (2, u32::from(self.range.network()));
-        let last = u32::from(self.range.broadcast()).saturating_sub(base).saturating_sub(1);
-        let count = (last + 1).saturating_sub(first);
+        let count = (self.range.last_offset() + 1).saturating_sub(FIRST_OFFSET);
         let found = (0..count)
-            .map(|step| first + (self.next.saturating_sub(first).wrapping_add(step)) % count)
-            .find(|offset| !self.taken.contains(&Ipv4Addr::from(base + offset)));
+            .map(|step| FIRST_OFFSET + (self.next.saturating_sub(FIRST_OFFSET) + step) % count)
+            .find(|offset| !self.taken.contains(&self.range.at(*offset)));
         let Some(offset) = found else {
-            return Err(IpamError::Exhausted { range: self.range, in_use: self.taken.len() });
+            let range = self.range.into();
+            return Err(IpamError::Exhausted { range, in_use: self.taken.len() });
         };
         self.next = offset + 1;
-        let address = Ipv4Addr::from(base + offset);
+        let address = self.range.at(offset);
         self.taken.insert(address);
         self.of_pod.insert(pod_uid.to_owned(), address);
         Ok(address)
     }
 
     /// Keep an address that a pod already has: found at start.
-    pub fn keep(&mut self, pod_uid: &str, address: Ipv4Addr) -> Result<(), IpamError> {
+    pub fn keep(&mut self, pod_uid: &str, address: R::Address) -> Result<(), IpamError> {
         if self.of_pod.get(pod_uid) == Some(&address) {
             return Ok(());
         }
-        let reserved = [self.range.network(), self.node_address(), self.range.broadcast()];
-        let usable = self.range.contains(&address)
-            && !reserved.contains(&address)
-            && !self.taken.contains(&address)
-            && !self.of_pod.contains_key(pod_uid);
-        if !usable {
-            let pod_uid = pod_uid.to_owned();
-            return Err(IpamError::Unusable { address, pod_uid, range: self.range });
-        }
-        self.next = self.next.max(u32::from(address) - u32::from(self.range.network()) + 1);
+        let offset = self.range.offset_of(address);
+        let fits = |offset: &u128| (FIRST_OFFSET..=self.range.last_offset()).contains(offset);
+        let usable = !self.taken.contains(&address) && !self.of_pod.contains_key(pod_uid);
+        let Some(offset) = offset.filter(fits).filter(|_| usable) else {
+            return Err(IpamError::Unusable {
+                address: address.into(),
+                pod_uid: pod_uid.to_owned(),
+                range: self.range.into(),
+            });
+        };
+        self.next = self.next.max(offset + 1);
         self.taken.insert(address);
         self.of_pod.insert(pod_uid.to_owned(), address);
         Ok(())
@@ -121,6 +146,53 @@ impl Ipam {
     }
 }
 
+// === impl Range ===
+
+impl Range for Ipv4Net {
+    type Address = Ipv4Addr;
+
+    fn whole(self) -> Self {
+        self.trunc()
+    }
+
+    fn last_offset(self) -> u128 {
+        let host_bits = u32::from(self.broadcast()) - u32::from(self.network());
+        u128::from(host_bits.saturating_sub(1))
+    }
+
+    fn at(self, offset: u128) -> Ipv4Addr {
+        let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+        Ipv4Addr::from(u32::from(self.network()).saturating_add(offset))
+    }
+
+    fn offset_of(self, address: Ipv4Addr) -> Option<u128> {
+        let offset = || u32::from(address) - u32::from(self.network());
+        self.contains(&address).then(offset).map(u128::from)
+    }
+}
+
+impl Range for Ipv6Net {
+    type Address = Ipv6Addr;
+
+    fn whole(self) -> Self {
+        self.trunc()
+    }
+
+    /// IPv6 has no broadcast.
+    fn last_offset(self) -> u128 {
+        // One less than all there are, so that a count of them fits.
+        (u128::from(self.broadcast()) - u128::from(self.network())).min(u128::MAX - 1)
+    }
+
+    fn at(self, offset: u128) -> Ipv6Addr {
+        Ipv6Addr::from(u128::from(self.network()).saturating_add(offset))
+    }
+
+    fn offset_of(self, address: Ipv6Addr) -> Option<u128> {
+        self.contains(&address).then(|| u128::from(address) - u128::from(self.network()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,9 +201,17 @@ mod tests {
         Ipv4Addr::new(10, 42, 3, last)
     }
 
+    fn four(range: &str) -> Ipam<Ipv4Net> {
+        Ipam::new(range.parse().unwrap())
+    }
+
+    fn six(range: &str) -> Ipam<Ipv6Net> {
+        Ipam::new(range.parse().unwrap())
+    }
+
     #[test]
     fn addresses_start_after_the_nodes_own_and_rotate() {
-        let mut ipam = Ipam::new("10.42.3.0/24".parse().unwrap());
+        let mut ipam = four("10.42.3.0/24");
         assert_eq!(ipam.node_address(), address(1));
         assert_eq!(ipam.allocate("a"), Ok(address(2)));
         assert_eq!(ipam.allocate("a"), Ok(address(2)));
@@ -142,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_whole_range_is_used_then_refused_then_reused() {
-        let mut ipam = Ipam::new("10.42.3.0/29".parse().unwrap());
+        let mut ipam = four("10.42.3.0/29");
         let all: Vec<_> = (0..5).map(|n| ipam.allocate(&n.to_string()).unwrap()).collect();
         assert_eq!(all, (2..7).map(address).collect::<Vec<_>>());
         let error = ipam.allocate("more").unwrap_err();
@@ -153,11 +233,12 @@ mod tests {
 
     #[test]
     fn what_was_found_is_kept_and_not_given_twice() {
-        let mut ipam = Ipam::new("10.42.3.0/24".parse().unwrap());
+        let mut ipam = four("10.42.3.0/24");
         ipam.keep("old", address(9)).unwrap();
         ipam.keep("old", address(9)).unwrap();
         assert!(ipam.keep("thief", address(9)).is_err());
         assert!(ipam.keep("odd", address(1)).is_err());
+        assert!(ipam.keep("last", address(255)).is_err());
         assert!(ipam.keep("far", Ipv4Addr::new(10, 42, 4, 9)).is_err());
         assert_eq!(ipam.allocate("new"), Ok(address(10)));
         assert_eq!(ipam.in_use(), 2);
@@ -166,9 +247,31 @@ mod tests {
     #[test]
     fn a_range_without_room_is_refused_not_a_panic() {
         for range in ["10.42.3.0/31", "10.42.3.0/32", "255.255.255.252/30"] {
-            let mut ipam = Ipam::new(range.parse().unwrap());
+            let mut ipam = four(range);
             while ipam.allocate(&ipam.in_use().to_string()).is_ok() {}
             assert!(ipam.in_use() <= 1, "{range}");
         }
+        for range in ["fd42::/128", "fd42::/127", "ffff::fffc/126"] {
+            let mut ipam = six(range);
+            while ipam.allocate(&ipam.in_use().to_string()).is_ok() {}
+            assert!(ipam.in_use() <= 2, "{range}");
+        }
+    }
+
+    #[test]
+    fn a_range_of_ipv6_is_used_in_the_same_way() {
+        let at = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+        let mut ipam = six("fd42:0:0:3::/64");
+        assert_eq!(ipam.node_address(), at("fd42:0:0:3::1"));
+        assert_eq!(ipam.allocate("a"), Ok(at("fd42:0:0:3::2")));
+        ipam.keep("old", at("fd42:0:0:3::ffff")).unwrap();
+        assert_eq!(ipam.allocate("b"), Ok(at("fd42:0:0:3:0:0:1:0")));
+        ipam.keep("last", at("fd42:0:0:3:ffff:ffff:ffff:ffff")).unwrap();
+        assert_eq!(ipam.allocate("c"), Ok(at("fd42:0:0:3::3")), "from the beginning again");
+        for odd in ["fd42:0:0:3::", "fd42:0:0:3::1", "fd42:0:0:4::9", "fd42:0:0:3::ffff"] {
+            let error = ipam.keep("odd", at(odd)).unwrap_err().to_string();
+            assert!(error.contains(odd) && error.contains("fd42:0:0:3::/64"), "{error}");
+        }
+        assert_eq!(six("::/0").allocate("any"), Ok(at("::2")), "no range is too large");
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 /// How much of a link's name is the instance's own: `bl` and four of its digits.
 const PREFIX_LEN: usize = 6;
+/// What the metrics of all agents' own addresses begin with.
+const GATEWAY_METRIC: u8 = 0xbe;
 
 /// A hardware address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -53,6 +55,17 @@ pub(crate) fn gateway_label(instance: &str) -> String {
     format!("lo:{}", link_prefix(instance))
 }
 
+/// The metric of the node's own IPv6 address in its pod range, by which it is found again: labels are for IPv4 alone.
+pub(crate) fn gateway_metric(instance: &str) -> u32 {
+    let [.., a, b, c] = digest(&[instance]).to_be_bytes();
+    u32::from_be_bytes([GATEWAY_METRIC, a, b, c])
+}
+
+/// True for the metric that an agent, this one or another, gave to such an address.
+pub(crate) fn is_gateway_metric(metric: u32) -> bool {
+    metric.to_be_bytes().first() == Some(&GATEWAY_METRIC)
+}
+
 /// A locally administered unicast address, the same whenever it is asked for.
 pub(crate) fn mac(instance: &str, pod_uid: &str, end: End) -> Mac {
     let side = match end {
@@ -87,6 +100,8 @@ mod tests {
         assert!(!is_pod_link("blackhole0"));
         assert!(!is_pod_link("eth0"));
         assert!(gateway_label("a1b2c3").len() <= 15);
+        assert!(is_gateway_metric(gateway_metric("a1b2c3")) && !is_gateway_metric(256));
+        assert_ne!(gateway_metric("a1b2c3"), gateway_metric("a1b2c4"));
     }
 
     #[test]

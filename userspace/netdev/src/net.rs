@@ -1,17 +1,18 @@
 //! What callers use: each method is one job on the kernel, run on a blocking worker.
 
+mod gateway;
 mod host;
 mod pod_link;
 mod routes;
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::{Mac, NetError};
+use crate::{AddressPair, Mac, NetError};
 
 /// The network of the node in whose namespace the process runs. Clones share what they remember.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +22,14 @@ pub struct Net {
 
 #[derive(Clone, Debug, Default)]
 struct Known {
-    /// The node's own address in its pod range: the source of what the host sends to its pods.
-    gateway: Option<Ipv4Addr>,
+    gateways: Gateways,
+}
+
+/// The node's own addresses in its pod ranges: the sources of what the host sends to its pods.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gateways {
+    v4: Option<Ipv4Addr>,
+    v6: Option<Ipv6Addr>,
 }
 
 /// The link of one pod.
@@ -47,8 +54,8 @@ pub struct OwnedLink {
     pub ifindex: u32,
     /// The pod it was made for; `None` if the agent died between making and marking it.
     pub pod_uid: Option<String>,
-    /// The address routed to it.
-    pub address: Option<Ipv4Addr>,
+    /// The addresses routed to it; `None` if the agent died before that.
+    pub addresses: Option<AddressPair>,
 }
 
 /// An IPv4 address of the node.
@@ -79,9 +86,9 @@ pub struct Uplink {
 #[derive(Debug)]
 pub struct PeerFailure {
     /// The peer's pod range.
-    pub cidr: Ipv4Net,
+    pub cidr: IpNet,
     /// The address of the peer.
-    pub via: Ipv4Addr,
+    pub via: IpAddr,
     /// Why.
     pub error: NetError,
 }
@@ -110,9 +117,22 @@ impl Net {
     ) -> Result<Ipv4Addr, NetError> {
         let instance = instance.to_owned();
         let address =
-            work("install the node's pod address", move || host::install_gateway(&instance, range))
+            work("install the node's pod address", move || gateway::install(&instance, range))
                 .await?;
-        self.known().gateway = Some(address);
+        self.known().gateways.v4 = Some(address);
+        Ok(address)
+    }
+
+    /// The same in a range of IPv6.
+    pub async fn install_gateway_ipv6(
+        &self,
+        instance: &str,
+        range: Ipv6Net,
+    ) -> Result<Ipv6Addr, NetError> {
+        let instance = instance.to_owned();
+        let job = move || gateway::install_ipv6(&instance, range);
+        let address = work("install the node's IPv6 pod address", job).await?;
+        self.known().gateways.v6 = Some(address);
         Ok(address)
     }
 
@@ -124,9 +144,9 @@ impl Net {
         instance: &str,
         pod_uid: &str,
         netns_pid: u32,
-        address: Ipv4Addr,
+        addresses: AddressPair,
     ) -> Result<PodLink, NetError> {
-        let plan = pod_link::Plan::new(instance, pod_uid, netns_pid, address, self.known().gateway);
+        let plan = self.plan(instance, pod_uid, netns_pid, addresses);
         work("create a pod link", move || plan.create()).await
     }
 
@@ -137,9 +157,9 @@ impl Net {
         instance: &str,
         pod_uid: &str,
         netns_pid: u32,
-        address: Ipv4Addr,
+        addresses: AddressPair,
     ) -> Result<Option<PodLink>, NetError> {
-        let plan = pod_link::Plan::new(instance, pod_uid, netns_pid, address, self.known().gateway);
+        let plan = self.plan(instance, pod_uid, netns_pid, addresses);
         work("adopt a pod link", move || plan.adopt()).await
     }
 
@@ -165,7 +185,7 @@ impl Net {
     /// A peer that cannot be reached does not keep the others from their routes.
     pub async fn set_peer_routes(
         &self,
-        peers: Vec<(Ipv4Net, Ipv4Addr)>,
+        peers: Vec<(IpNet, IpAddr)>,
     ) -> Result<Vec<PeerFailure>, NetError> {
         work("set peer routes", move || routes::set_peers(&peers)).await
     }
@@ -173,13 +193,13 @@ impl Net {
     /// Remove every link, route and address that this instance made in this namespace.
     pub async fn cleanup(&self, instance: &str) -> Result<(), NetError> {
         let instance = instance.to_owned();
-        self.known().gateway = None;
+        self.known().gateways = Gateways::default();
         work("clean up", move || {
             for link in pod_link::owned(&instance)? {
                 pod_link::delete(&link.name)?;
             }
             routes::remove_all()?;
-            host::remove_gateway(&instance)
+            gateway::remove(&instance)
         })
         .await
     }
@@ -200,6 +220,11 @@ impl Net {
         work("choose the node's address", host::internal_ip).await
     }
 
+    /// The IPv6 address at which other nodes reach this one: a lasting one of the interface that has its IPv4 address.
+    pub async fn internal_ipv6(&self, beside: Ipv4Addr) -> Result<Option<Ipv6Addr>, NetError> {
+        work("choose the node's IPv6 address", move || host::internal_ipv6(beside)).await
+    }
+
     /// The interface of the default route, else the first with an address that others can use.
     pub async fn uplink(&self) -> Result<Option<Uplink>, NetError> {
         work("find the uplink", host::uplink).await
@@ -213,6 +238,16 @@ impl Net {
     /// The cookie of the network namespace that this process is in.
     pub fn netns_cookie_of_self(&self) -> Result<u64, NetError> {
         Ok(beeline_sys::netns::cookie_of_self()?)
+    }
+
+    fn plan(
+        &self,
+        instance: &str,
+        pod_uid: &str,
+        netns_pid: u32,
+        addresses: AddressPair,
+    ) -> pod_link::Plan {
+        pod_link::Plan::new(instance, pod_uid, netns_pid, addresses, self.known().gateways)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

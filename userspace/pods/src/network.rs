@@ -16,7 +16,7 @@ use crate::ports::{Connected, NetPort, PortError};
 pub struct NodeNetwork {
     net: Net,
     instance: String,
-    ipam: Mutex<Ipam>,
+    ipam: Mutex<Ipam<Ipv4Net>>,
 }
 
 impl NodeNetwork {
@@ -26,12 +26,12 @@ impl NodeNetwork {
         net.install_gateway(instance, range).await?;
         let mut ipam = Ipam::new(range);
         for link in net.list_owned_links(instance).await? {
-            let (Some(uid), Some(address)) = (&link.pod_uid, link.address) else {
+            let (Some(uid), Some(found)) = (&link.pod_uid, link.addresses) else {
                 tracing::warn!(link = link.name, "removing a link that was never finished");
                 net.delete_owned_link(&link).await?;
                 continue;
             };
-            if let Err(error) = ipam.keep(uid, address) {
+            if let Err(error) = ipam.keep(uid, found.v4) {
                 tracing::warn!(link = link.name, %error, "removing a link whose address cannot be kept");
                 net.delete_owned_link(&link).await?;
             }
@@ -45,7 +45,7 @@ impl NodeNetwork {
         self.ipam().node_address()
     }
 
-    fn ipam(&self) -> MutexGuard<'_, Ipam> {
+    fn ipam(&self) -> MutexGuard<'_, Ipam<Ipv4Net>> {
         self.ipam.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -55,12 +55,15 @@ impl NetPort for NodeNetwork {
     async fn connect(&self, pod_uid: &str, netns_pid: u32) -> Result<Connected, PortError> {
         let address = self.ipam().allocate(pod_uid).map_err(text)?;
         let netns_cookie = self.net.netns_cookie(netns_pid).await.map_err(text)?;
-        let known = self.net.adopt_pod_link(&self.instance, pod_uid, netns_pid, address).await;
+        let known =
+            self.net.adopt_pod_link(&self.instance, pod_uid, netns_pid, address.into()).await;
         let link = match known.map_err(text)? {
             Some(link) => link,
             None => {
-                let made =
-                    self.net.create_pod_link(&self.instance, pod_uid, netns_pid, address).await;
+                let made = self
+                    .net
+                    .create_pod_link(&self.instance, pod_uid, netns_pid, address.into())
+                    .await;
                 made.map_err(text)?
             }
         };

@@ -1,9 +1,11 @@
 //! Routes to the pods of other nodes.
 
+use std::net::IpAddr;
+
 use beeline_kit::Tasks;
 use beeline_netdev::Net;
-use beeline_tables::{Reader, Snapshot};
-use ipnet::{IpNet, Ipv4Net};
+use beeline_tables::{NodeAddress, Reader, Snapshot};
+use ipnet::IpNet;
 
 /// Keep the routes as the tables say.
 pub fn follow(net: Net, node: &str, mut reader: Reader, tasks: &Tasks) {
@@ -37,14 +39,40 @@ pub fn follow(net: Net, node: &str, mut reader: Reader, tasks: &Tasks) {
     });
 }
 
-fn wanted(snapshot: &Snapshot, node: &str) -> Vec<(Ipv4Net, std::net::Ipv4Addr)> {
+/// Each range by the peer's address of its family; one without such an address cannot be reached by that family.
+fn wanted(snapshot: &Snapshot, node: &str) -> Vec<(IpNet, IpAddr)> {
     let others = snapshot.nodes.values().filter(|other| &*other.node.0 != node);
-    let route = |other: &std::sync::Arc<beeline_tables::NodeAddress>| {
-        let range = other.pod_cidrs.iter().find_map(|range| match range {
-            IpNet::V4(range) => Some(*range),
-            IpNet::V6(_) => None,
-        });
-        Some((range?, other.ipv4()?))
-    };
-    others.filter_map(route).collect()
+    others.flat_map(|other| routes(other)).collect()
+}
+
+fn routes(other: &NodeAddress) -> impl Iterator<Item = (IpNet, IpAddr)> + '_ {
+    other.pod_cidrs.iter().filter_map(|range| {
+        let via = match range {
+            IpNet::V4(_) => other.ipv4().map(IpAddr::V4),
+            IpNet::V6(_) => other.ipv6().map(IpAddr::V6),
+        };
+        Some((*range, via?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_range_is_reached_by_its_own_family() {
+        let peer = |internal_ips: &[&str]| NodeAddress {
+            node: beeline_tables::NodeName("b".into()),
+            internal_ips: internal_ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            pod_cidrs: ["10.42.1.0/24", "fd42:0:0:1::/64"].map(|it| it.parse().unwrap()).into(),
+            zone: None,
+        };
+        let told = |peer: &NodeAddress| -> Vec<String> {
+            routes(peer).map(|(range, via)| format!("{range} {via}")).collect()
+        };
+        let four = "10.42.1.0/24 192.0.2.2";
+        assert_eq!(told(&peer(&["192.0.2.2"])), [four]);
+        let both = [four, "fd42:0:0:1::/64 2001:db8::2"];
+        assert_eq!(told(&peer(&["192.0.2.2", "2001:db8::2"])), both);
+    }
 }

@@ -1,22 +1,17 @@
 //! The node's own links and addresses.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressMessage, AddressScope},
+    address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
     link::{LinkAttribute, LinkFlags, LinkMessage},
     route::{RouteAttribute, RouteHeader, RouteMessage, RouteType},
 };
-use rtnetlink::{AddressMessageBuilder, LinkUnspec, RouteMessageBuilder};
 
-use super::{HostAddress, Uplink, pod_link::LOOPBACK_INDEX};
-use crate::{
-    NetError, names,
-    wire::{Change, Wire},
-};
+use super::{HostAddress, Uplink, gateway};
+use crate::{NetError, names, wire::Wire};
 
 /// What this crate needs to know of an interface.
 #[derive(Clone, Debug)]
@@ -70,7 +65,11 @@ fn address_messages(wire: &Wire) -> Result<Vec<AddressMessage>, NetError> {
     messages(wire, AddressFamily::Inet)
 }
 
-fn messages(wire: &Wire, family: AddressFamily) -> Result<Vec<AddressMessage>, NetError> {
+/// The addresses of one family, as the kernel tells them.
+pub(super) fn messages(
+    wire: &Wire,
+    family: AddressFamily,
+) -> Result<Vec<AddressMessage>, NetError> {
     let mut question = AddressMessage::default();
     question.header.family = family;
     let found = wire.dump("list addresses", RouteNetlinkMessage::GetAddress(question))?;
@@ -83,7 +82,7 @@ fn messages(wire: &Wire, family: AddressFamily) -> Result<Vec<AddressMessage>, N
         .collect())
 }
 
-fn parse_address(message: &AddressMessage) -> Option<HostAddress> {
+pub(super) fn parse_address(message: &AddressMessage) -> Option<HostAddress> {
     let local = message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
         _ => None,
@@ -94,7 +93,7 @@ fn parse_address(message: &AddressMessage) -> Option<HostAddress> {
             _ => None,
         })
     })?;
-    let ours = label(message).is_some_and(|label| label.starts_with("lo:bl"));
+    let ours = gateway::is_gateway(message);
     Some(HostAddress {
         ifindex: message.header.index,
         address,
@@ -108,18 +107,37 @@ pub(super) fn outside_ips() -> Result<Vec<IpAddr>, NetError> {
     let wire = Wire::open()?;
     let mut found: Vec<IpAddr> =
         outside_addresses(&wire)?.iter().map(|found| found.address.into()).collect();
-    for message in messages(&wire, AddressFamily::Inet6)? {
-        let address = message.attributes.iter().find_map(|attribute| match attribute {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        });
-        let outside = message.header.scope == AddressScope::Universe;
-        found.extend(address.filter(|address| outside && !address.is_loopback()));
-    }
+    let six = messages(&wire, AddressFamily::Inet6)?;
+    found.extend(six.iter().filter_map(parse_outside_ipv6).map(IpAddr::V6));
     Ok(found)
 }
 
-fn label(message: &AddressMessage) -> Option<&str> {
+fn parse_outside_ipv6(message: &AddressMessage) -> Option<Ipv6Addr> {
+    let address = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Address(IpAddr::V6(address)) => Some(*address),
+        _ => None,
+    })?;
+    let outside = message.header.scope == AddressScope::Universe && !address.is_loopback();
+    (outside && !gateway::is_gateway(message)).then_some(address)
+}
+
+/// Beside the IPv4 address on the same interface, so that both lead the same way. Not one that changes: those for privacy
+/// are `Secondary`.
+pub(super) fn internal_ipv6(beside: Ipv4Addr) -> Result<Option<Ipv6Addr>, NetError> {
+    let wire = Wire::open()?;
+    let addresses = outside_addresses(&wire)?;
+    let Some(four) = addresses.iter().find(|found| found.address == beside) else {
+        return Ok(None);
+    };
+    let passing = AddressHeaderFlags::Secondary | AddressHeaderFlags::Deprecated;
+    let six = messages(&wire, AddressFamily::Inet6)?;
+    let mut lasting = six.iter().filter(|message| {
+        message.header.index == four.ifindex && !message.header.flags.intersects(passing)
+    });
+    Ok(lasting.find_map(parse_outside_ipv6))
+}
+
+pub(super) fn label(message: &AddressMessage) -> Option<&str> {
     message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Label(label) => Some(label.as_str()),
         _ => None,
@@ -192,50 +210,4 @@ fn is_default(route: &RouteMessage) -> bool {
         && route.header.kind == RouteType::Unicast
         && route.header.table == RouteHeader::RT_TABLE_MAIN
         && route.header.address_family == AddressFamily::Inet
-}
-
-pub(super) fn install_gateway(instance: &str, range: Ipv4Net) -> Result<Ipv4Addr, NetError> {
-    let wire = Wire::open()?;
-    let address = Ipv4Addr::from(u32::from(range.network()).saturating_add(1));
-    let label = names::gateway_label(instance);
-    let stale = gateways(&wire, &label)?
-        .into_iter()
-        .filter(|message| parse_address(message).is_some_and(|found| found.address != address));
-    wire.changes(stale.map(|message| removal(&label, message)).collect())?;
-    let mut message =
-        AddressMessageBuilder::<Ipv4Addr>::new().index(LOOPBACK_INDEX).address(address, 32).build();
-    message.attributes.push(AddressAttribute::Label(label));
-    // Addresses of an interface that is down are not answered; in a new namespace lo is.
-    let up = LinkUnspec::new_with_index(LOOPBACK_INDEX).up().build();
-    wire.changes(vec![
-        Change::new("bring up lo", RouteNetlinkMessage::SetLink(up), 0),
-        Change::new(
-            format!("give the node its pod address {address} on lo"),
-            RouteNetlinkMessage::NewAddress(message),
-            NLM_F_CREATE | NLM_F_REPLACE,
-        ),
-    ])?;
-    Ok(address)
-}
-
-pub(super) fn remove_gateway(instance: &str) -> Result<(), NetError> {
-    let wire = Wire::open()?;
-    let label = names::gateway_label(instance);
-    let ours = gateways(&wire, &label)?;
-    wire.changes(ours.into_iter().map(|message| removal(&label, message)).collect())
-}
-
-fn gateways(wire: &Wire, wanted: &str) -> Result<Vec<AddressMessage>, NetError> {
-    let mut found = address_messages(wire)?;
-    found.retain(|message| label(message) == Some(wanted));
-    Ok(found)
-}
-
-fn removal(label: &str, message: AddressMessage) -> Change {
-    Change::new(
-        format!("remove the node's pod address labelled {label}"),
-        RouteNetlinkMessage::DelAddress(message),
-        0,
-    )
-    .fine(&[libc::EADDRNOTAVAIL])
 }

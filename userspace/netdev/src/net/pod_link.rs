@@ -1,19 +1,24 @@
 //! The veth pair of a pod: made in one request with the inner end already in the pod's namespace.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
+use ipnet::IpNet;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::{
     AddressFamily, RouteNetlinkMessage,
+    address::{AddressHeaderFlags, AddressMessage},
     link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
-    route::{RouteProtocol, RouteScope},
+    route::{RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteScope},
 };
 use rtnetlink::{AddressMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
-use super::{OwnedLink, PodLink, host, routes};
+use super::{Gateways, OwnedLink, PodLink, host, routes};
 use crate::{
-    Mac, NetError, POD_GATEWAY, ROUTE_PROTOCOL,
+    AddressPair, Mac, NetError, POD_GATEWAY, POD_GATEWAY_V6,
     names::{self, End},
     sysctl::{self, Family},
     wire::{Change, Wire},
@@ -23,15 +28,17 @@ use crate::{
 const POD_LINK: &str = "eth0";
 /// Without an uplink to learn from.
 const MTU_DEFAULT_BYTES: u32 = 1500;
+/// `IN6_ADDR_GEN_MODE_NONE`: the kernel gives a link no address by itself.
+const ADDRESSES_BY_HAND: &str = "1";
 
 /// Everything about a pod's link that is decided before the kernel is asked.
 pub(super) struct Plan {
     name: String,
     alias: String,
     netns_pid: u32,
-    address: Ipv4Addr,
-    /// The host's own source address towards the pod.
-    source: Option<Ipv4Addr>,
+    addresses: AddressPair,
+    /// The host's own source addresses towards the pod.
+    sources: Gateways,
     host_mac: Mac,
     pod_mac: Mac,
 }
@@ -41,15 +48,15 @@ impl Plan {
         instance: &str,
         pod_uid: &str,
         netns_pid: u32,
-        address: Ipv4Addr,
-        source: Option<Ipv4Addr>,
+        addresses: AddressPair,
+        sources: Gateways,
     ) -> Self {
         Self {
             name: names::link_name(instance, pod_uid),
             alias: names::link_alias(instance, pod_uid),
             netns_pid,
-            address,
-            source,
+            addresses,
+            sources,
             host_mac: names::mac(instance, pod_uid, End::Host),
             pod_mac: names::mac(instance, pod_uid, End::Pod),
         }
@@ -102,7 +109,7 @@ impl Plan {
     }
 
     fn attempt(&self, what: &str) -> String {
-        format!("{what} pod link {} ({})", self.name, self.address)
+        format!("{what} pod link {} ({})", self.name, self.addresses)
     }
 
     fn add(&self, mtu_bytes: u32) -> Change {
@@ -121,46 +128,70 @@ impl Plan {
         Change::new(attempt, RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
-    /// Bring up the end on the host, quietly: without IPv6 there are no router solicitations on it.
+    /// Bring up the end on the host, with a neighbour and a route for each address.
     fn host_end(&self, wire: &Wire) -> Result<u32, NetError> {
         let name = &self.name;
         let ifindex = find(wire, name)?.ok_or_else(|| NetError::NoLink {
             attempt: self.attempt("set up"),
             link: name.clone(),
         })?;
-        sysctl::set(Family::V6, name, "disable_ipv6", "1")?;
-        sysctl::set(Family::V6, name, "accept_ra", "0")?;
-        sysctl::set(Family::V4, name, "forwarding", "1")?;
+        self.quiet_ipv6(name)?;
+        if self.addresses.v6.is_some() {
+            sysctl::forward(Family::V6, name)?;
+        }
+        sysctl::forward(Family::V4, name)?;
         sysctl::set(Family::V4, name, "rp_filter", "0")?;
         sysctl::set(Family::V4, name, "proxy_arp", "0")?;
         let up = LinkUnspec::new_with_index(ifindex).up().build();
         let mut alias = LinkMessage::default();
         alias.header.index = ifindex;
         alias.attributes.push(LinkAttribute::IfAlias(self.alias.clone()));
-        let mut route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(self.address, 32)
-            .output_interface(ifindex)
-            .scope(RouteScope::Link)
-            .protocol(RouteProtocol::Other(ROUTE_PROTOCOL));
-        if let Some(source) = self.source {
-            route = route.pref_source(source);
-        }
-        let replace = NLM_F_CREATE | NLM_F_REPLACE;
-        wire.changes(vec![
+        let mut changes = vec![
             Change::new(self.attempt("mark"), RouteNetlinkMessage::SetLink(alias), 0),
             Change::new(self.attempt("bring up"), RouteNetlinkMessage::SetLink(up), 0),
-            Change::new(
-                self.attempt("set the neighbour of"),
-                RouteNetlinkMessage::NewNeighbour(neighbour(ifindex, self.address, self.pod_mac)),
-                replace,
-            ),
-            Change::new(
-                self.attempt("route to"),
-                RouteNetlinkMessage::NewRoute(route.build()),
-                replace,
-            ),
-        ])?;
+        ];
+        for address in self.addresses.all() {
+            changes.extend([
+                self.neighbour("set the neighbour of", ifindex, address, self.pod_mac),
+                Change::new(
+                    self.attempt("route to"),
+                    RouteNetlinkMessage::NewRoute(self.host_route(ifindex, address)),
+                    NLM_F_CREATE | NLM_F_REPLACE,
+                ),
+            ]);
+        }
+        wire.changes(changes)?;
         Ok(ifindex)
+    }
+
+    fn host_route(&self, ifindex: u32, address: IpAddr) -> RouteMessage {
+        let mut route = routes::towards(IpNet::from(address));
+        route.attributes.push(RouteAttribute::Oif(ifindex));
+        let source = match address {
+            IpAddr::V4(_) => {
+                route.header.scope = RouteScope::Link;
+                self.sources.v4.map(IpAddr::V4)
+            }
+            IpAddr::V6(_) => self.sources.v6.map(IpAddr::V6),
+        };
+        route.attributes.extend(source.map(|source| RouteAttribute::PrefSource(source.into())));
+        route
+    }
+
+    /// Of IPv6 only what the pod has an address for: neighbours are fixed, so that neither end needs a link-local address,
+    /// and nobody asks for routers or whether an address is taken.
+    fn quiet_ipv6(&self, link: &str) -> Result<(), NetError> {
+        let disabled = if self.addresses.v6.is_some() { "0" } else { "1" };
+        sysctl::set(Family::V6, link, "accept_ra", "0")?;
+        if self.addresses.v6.is_some() {
+            sysctl::set(Family::V6, link, "addr_gen_mode", ADDRESSES_BY_HAND)?;
+        }
+        sysctl::set(Family::V6, link, "disable_ipv6", disabled)
+    }
+
+    fn neighbour(&self, what: &str, ifindex: u32, address: IpAddr, mac: Mac) -> Change {
+        let message = RouteNetlinkMessage::NewNeighbour(neighbour(ifindex, address, mac));
+        Change::new(self.attempt(what), message, NLM_F_CREATE | NLM_F_REPLACE)
     }
 
     /// Configure the end in the pod, from within.
@@ -179,40 +210,70 @@ impl Plan {
         let link = || format!("{POD_LINK} of {}", self.name);
         let ifindex = find(&wire, POD_LINK)?
             .ok_or_else(|| NetError::NoLink { attempt: self.attempt("set up"), link: link() })?;
-        sysctl::set(Family::V6, POD_LINK, "disable_ipv6", "1")?;
+        self.quiet_ipv6(POD_LINK)?;
         let up = LinkUnspec::new_with_index(ifindex).up().build();
         let lo = LinkUnspec::new_with_index(LOOPBACK_INDEX).up().build();
-        let address = AddressMessageBuilder::<Ipv4Addr>::new()
-            .index(ifindex)
-            .address(self.address, 32)
-            .build();
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .gateway(POD_GATEWAY)
-            .output_interface(ifindex)
-            .onlink()
-            .protocol(RouteProtocol::Boot)
-            .build();
-        let replace = NLM_F_CREATE | NLM_F_REPLACE;
-        wire.changes(vec![
+        let mut changes = vec![
             Change::new(self.attempt("bring up lo behind"), RouteNetlinkMessage::SetLink(lo), 0),
             Change::new(self.attempt("bring up eth0 behind"), RouteNetlinkMessage::SetLink(up), 0),
+        ];
+        for address in self.addresses.all() {
+            changes.extend(self.pod_address(ifindex, address));
+        }
+        wire.changes(changes)
+    }
+
+    /// An address of the pod, and its way out.
+    fn pod_address(&self, ifindex: u32, address: IpAddr) -> [Change; 3] {
+        let gateway = match address {
+            IpAddr::V4(_) => IpAddr::V4(POD_GATEWAY),
+            IpAddr::V6(_) => IpAddr::V6(POD_GATEWAY_V6),
+        };
+        let replace = NLM_F_CREATE | NLM_F_REPLACE;
+        [
             Change::new(
                 self.attempt("give an address to eth0 behind"),
-                RouteNetlinkMessage::NewAddress(address),
+                RouteNetlinkMessage::NewAddress(address_of(ifindex, address)),
                 replace,
             ),
-            Change::new(
-                self.attempt("set the gateway's neighbour behind"),
-                RouteNetlinkMessage::NewNeighbour(neighbour(ifindex, POD_GATEWAY, self.host_mac)),
-                replace,
-            ),
+            self.neighbour("set the gateway's neighbour behind", ifindex, gateway, self.host_mac),
             Change::new(
                 self.attempt("set the default route behind"),
-                RouteNetlinkMessage::NewRoute(route),
+                RouteNetlinkMessage::NewRoute(default_route(ifindex, gateway)),
                 replace,
             ),
-        ])
+        ]
     }
+}
+
+fn address_of(ifindex: u32, address: IpAddr) -> AddressMessage {
+    match address {
+        IpAddr::V4(address) => {
+            AddressMessageBuilder::<Ipv4Addr>::new().index(ifindex).address(address, 32).build()
+        }
+        IpAddr::V6(address) => {
+            let mut message = AddressMessageBuilder::<Ipv6Addr>::new()
+                .index(ifindex)
+                .address(address, 128)
+                .build();
+            // The node gives each address once: without the check it can be used at once.
+            message.header.flags = AddressHeaderFlags::Nodad;
+            message
+        }
+    }
+}
+
+fn default_route(ifindex: u32, gateway: IpAddr) -> RouteMessage {
+    let mut route = match gateway {
+        IpAddr::V4(_) => RouteMessageBuilder::<Ipv4Addr>::new().build(),
+        IpAddr::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new().build(),
+    };
+    route.header.protocol = RouteProtocol::Boot;
+    route.header.flags = RouteFlags::Onlink;
+    route
+        .attributes
+        .extend([RouteAttribute::Gateway(gateway.into()), RouteAttribute::Oif(ifindex)]);
+    route
 }
 
 /// `lo` is the first interface of every namespace.
@@ -243,11 +304,15 @@ pub(super) fn find(wire: &Wire, name: &str) -> Result<Option<u32>, NetError> {
 /// The links that carry the mark of an instance, with the addresses routed to them.
 pub(super) fn owned(instance: &str) -> Result<Vec<OwnedLink>, NetError> {
     let wire = Wire::open()?;
-    let addresses: BTreeMap<u32, Ipv4Addr> = routes::list(&wire)?
-        .into_iter()
-        .filter(|route| route.destination.prefix_len() == 32 && route.gateway.is_none())
-        .filter_map(|route| Some((route.oif?, route.destination.addr())))
-        .collect();
+    let mut four: BTreeMap<u32, Ipv4Addr> = BTreeMap::new();
+    let mut six: BTreeMap<u32, Ipv6Addr> = BTreeMap::new();
+    for route in routes::list(&wire)? {
+        match (route.oif, route.pod_address()) {
+            (Some(ifindex), Some(IpAddr::V4(address))) => drop(four.insert(ifindex, address)),
+            (Some(ifindex), Some(IpAddr::V6(address))) => drop(six.insert(ifindex, address)),
+            _ => {}
+        }
+    }
     let prefix = names::link_prefix(instance);
     let marked = format!("beeline/{instance}/");
     let links = host::links(&wire)?;
@@ -256,7 +321,9 @@ pub(super) fn owned(instance: &str) -> Result<Vec<OwnedLink>, NetError> {
         .filter(|link| names::is_pod_link(&link.name) && link.name.starts_with(&prefix))
         .filter(|link| link.alias.as_ref().is_none_or(|alias| alias.starts_with(&marked)))
         .map(|link| OwnedLink {
-            address: addresses.get(&link.ifindex).copied(),
+            addresses: four
+                .get(&link.ifindex)
+                .map(|v4| AddressPair { v4: *v4, v6: six.get(&link.ifindex).copied() }),
             pod_uid: link.alias.and_then(|alias| alias.strip_prefix(&marked).map(str::to_owned)),
             name: link.name,
             ifindex: link.ifindex,
@@ -264,13 +331,17 @@ pub(super) fn owned(instance: &str) -> Result<Vec<OwnedLink>, NetError> {
         .collect())
 }
 
-fn neighbour(ifindex: u32, address: Ipv4Addr, mac: Mac) -> NeighbourMessage {
+fn neighbour(ifindex: u32, address: IpAddr, mac: Mac) -> NeighbourMessage {
+    let (family, address) = match address {
+        IpAddr::V4(address) => (AddressFamily::Inet, NeighbourAddress::Inet(address)),
+        IpAddr::V6(address) => (AddressFamily::Inet6, NeighbourAddress::Inet6(address)),
+    };
     let mut message = NeighbourMessage::default();
-    message.header.family = AddressFamily::Inet;
+    message.header.family = family;
     message.header.ifindex = ifindex;
     message.header.state = NeighbourState::Permanent;
     message.attributes = vec![
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)),
+        NeighbourAttribute::Destination(address),
         NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()),
     ];
     message

@@ -1,11 +1,11 @@
-//! Routes of protocol 190: guards, pods, peers.
+//! Routes of protocol 190: guards, pods, peers; of both families.
 
 use std::{
     collections::BTreeSet,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::{
@@ -26,17 +26,40 @@ const GUARD_METRIC: u32 = 4_000_000_190;
 /// A route of ours.
 #[derive(Clone, Debug)]
 pub(super) struct Route {
-    pub(super) destination: Ipv4Net,
-    pub(super) gateway: Option<Ipv4Addr>,
+    pub(super) destination: IpNet,
+    pub(super) gateway: Option<IpAddr>,
     pub(super) oif: Option<u32>,
     guard: bool,
     message: RouteMessage,
 }
 
-/// Our IPv4 routes in the main table.
+impl Route {
+    /// The address that it leads to, if it is a pod's.
+    pub(super) fn pod_address(&self) -> Option<IpAddr> {
+        let whole = self.destination.prefix_len() == self.destination.max_prefix_len();
+        (whole && self.gateway.is_none() && !self.guard).then(|| self.destination.addr())
+    }
+}
+
+/// A route of ours to a range, still without a way there.
+pub(super) fn towards(range: IpNet) -> RouteMessage {
+    let mut message = match range {
+        IpNet::V4(range) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(range.network(), range.prefix_len())
+            .build(),
+        IpNet::V6(range) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(range.network(), range.prefix_len())
+            .build(),
+    };
+    message.header.protocol = RouteProtocol::Other(ROUTE_PROTOCOL);
+    message
+}
+
+/// Our routes.
 pub(super) fn list(wire: &Wire) -> Result<Vec<Route>, NetError> {
-    let question = RouteMessageBuilder::<Ipv4Addr>::new().build();
-    Ok(ours(wire, question)?.into_iter().filter_map(parse).collect())
+    let mut found = ours(wire, RouteMessageBuilder::<Ipv4Addr>::new().build())?;
+    found.extend(ours(wire, RouteMessageBuilder::<Ipv6Addr>::new().build())?);
+    Ok(found.into_iter().filter_map(parse).collect())
 }
 
 fn ours(wire: &Wire, question: RouteMessage) -> Result<Vec<RouteMessage>, NetError> {
@@ -53,36 +76,31 @@ fn parse(message: RouteMessage) -> Option<Route> {
     let (mut destination, mut gateway, mut oif) = (None, None, None);
     for attribute in &message.attributes {
         match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(address)) => {
-                destination = Some(*address);
-            }
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
+            RouteAttribute::Destination(address) => destination = ip(address),
+            RouteAttribute::Gateway(address) => gateway = ip(address),
             RouteAttribute::Oif(index) => oif = Some(*index),
             _ => {}
         }
     }
-    let destination = Ipv4Net::new(destination?, message.header.destination_prefix_length).ok()?;
+    let destination = IpNet::new(destination?, message.header.destination_prefix_length).ok()?;
     let guard = message.header.kind == RouteType::Unreachable;
     Some(Route { destination, gateway, oif, guard, message })
+}
+
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
 }
 
 pub(super) fn install_guards(ranges: &[IpNet]) -> Result<(), NetError> {
     let wire = Wire::open()?;
     let guards = ranges.iter().map(|range| {
-        let route = match range {
-            IpNet::V4(range) => RouteMessageBuilder::<Ipv4Addr>::new()
-                .destination_prefix(range.network(), range.prefix_len())
-                .kind(RouteType::Unreachable)
-                .priority(GUARD_METRIC)
-                .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
-                .build(),
-            IpNet::V6(range) => RouteMessageBuilder::<Ipv6Addr>::new()
-                .destination_prefix(range.network(), range.prefix_len())
-                .kind(RouteType::Unreachable)
-                .priority(GUARD_METRIC)
-                .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
-                .build(),
-        };
+        let mut route = towards(*range);
+        route.header.kind = RouteType::Unreachable;
+        route.attributes.push(RouteAttribute::Priority(GUARD_METRIC));
         Change::new(
             format!("install the guard route unreachable {range}"),
             RouteNetlinkMessage::NewRoute(route),
@@ -93,9 +111,9 @@ pub(super) fn install_guards(ranges: &[IpNet]) -> Result<(), NetError> {
     wire.changes(guards.collect())
 }
 
-pub(super) fn set_peers(peers: &[(Ipv4Net, Ipv4Addr)]) -> Result<Vec<PeerFailure>, NetError> {
+pub(super) fn set_peers(peers: &[(IpNet, IpAddr)]) -> Result<Vec<PeerFailure>, NetError> {
     let wire = Wire::open()?;
-    let wanted: BTreeSet<(Ipv4Net, Ipv4Addr)> =
+    let wanted: BTreeSet<(IpNet, IpAddr)> =
         peers.iter().map(|(cidr, via)| (cidr.trunc(), *via)).collect();
     let mut present = BTreeSet::new();
     let mut stale = Vec::new();
@@ -131,12 +149,9 @@ pub(super) fn set_peers(peers: &[(Ipv4Net, Ipv4Addr)]) -> Result<Vec<PeerFailure
     Ok(failures)
 }
 
-fn addition((cidr, via): (Ipv4Net, Ipv4Addr)) -> Change {
-    let route = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(cidr.network(), cidr.prefix_len())
-        .gateway(via)
-        .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
-        .build();
+fn addition((cidr, via): (IpNet, IpAddr)) -> Change {
+    let mut route = towards(cidr);
+    route.attributes.push(RouteAttribute::Gateway(via.into()));
     Change::new(
         format!("route pods of a peer {cidr} via {via}"),
         RouteNetlinkMessage::NewRoute(route),
@@ -150,18 +165,18 @@ fn removal(route: Route) -> Change {
 }
 
 /// Let packets that arrive from a peer through to pods: forwarding on that interface alone.
-fn forward_from(wire: &Wire, via: Ipv4Addr) -> Result<(), NetError> {
+fn forward_from(wire: &Wire, via: IpAddr) -> Result<(), NetError> {
     let Some(ifindex) = interface_towards(wire, via)? else { return Ok(()) };
     let links = host::links(wire)?;
+    let family = if via.is_ipv4() { Family::V4 } else { Family::V6 };
     match links.iter().find(|link| link.ifindex == ifindex) {
-        Some(link) if !link.loopback => sysctl::set(Family::V4, &link.name, "forwarding", "1"),
+        Some(link) if !link.loopback => sysctl::forward(family, &link.name),
         _ => Ok(()),
     }
 }
 
-fn interface_towards(wire: &Wire, address: Ipv4Addr) -> Result<Option<u32>, NetError> {
-    let mut question =
-        RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
+fn interface_towards(wire: &Wire, address: IpAddr) -> Result<Option<u32>, NetError> {
+    let mut question = towards(address.into());
     question.header.protocol = RouteProtocol::Unspec;
     let answer = wire.get(
         &format!("find the interface towards {address}"),
@@ -178,11 +193,5 @@ pub(super) fn remove_all() -> Result<(), NetError> {
     let wire = Wire::open()?;
     let mut routes = list(&wire)?;
     routes.sort_by_key(|route| route.guard);
-    wire.changes(routes.into_iter().map(removal).collect())?;
-    let six = ours(&wire, RouteMessageBuilder::<Ipv6Addr>::new().build())?;
-    let removal = |message| {
-        Change::new("remove an IPv6 route", RouteNetlinkMessage::DelRoute(message), 0)
-            .fine(&[libc::ESRCH])
-    };
-    wire.changes(six.into_iter().map(removal).collect())
+    wire.changes(routes.into_iter().map(removal).collect())
 }

@@ -10,6 +10,8 @@ use std::{
 
 use super::*;
 
+mod both_families;
+
 const INSTANCE: &str = "a1b2c3";
 const UID: &str = "5b0f5b5e-8a33-4b8e-8d0b-0a2b6c1f0001";
 
@@ -78,6 +80,14 @@ fn address(text: &str) -> Ipv4Addr {
     text.parse().unwrap()
 }
 
+fn pair(text: &str) -> AddressPair {
+    address(text).into()
+}
+
+fn peer(cidr: &str, via: &str) -> (IpNet, IpAddr) {
+    (cidr.parse().unwrap(), via.parse().unwrap())
+}
+
 fn range(text: &str) -> Ipv4Net {
     text.parse().unwrap()
 }
@@ -90,7 +100,7 @@ fn a_pod_and_its_host_reach_each_other() {
         let pod = Pod::start();
         let at = address("10.42.3.7");
         let begun = Instant::now();
-        let link = net.create_pod_link(INSTANCE, UID, pod.pid(), at).await.unwrap();
+        let link = net.create_pod_link(INSTANCE, UID, pod.pid(), at.into()).await.unwrap();
         eprintln!("pod link made in {:?}", begun.elapsed());
         assert_eq!(link.name, crate::link_name(INSTANCE, UID));
 
@@ -137,10 +147,10 @@ fn a_link_is_found_again_repaired_and_replaced() {
     in_namespace("a_link_is_found_again_repaired_and_replaced", async |net| {
         let pod = Pod::start();
         let at = address("10.42.3.7");
-        assert_eq!(net.adopt_pod_link(INSTANCE, UID, pod.pid(), at).await.unwrap(), None);
-        let link = net.create_pod_link(INSTANCE, UID, pod.pid(), at).await.unwrap();
+        assert_eq!(net.adopt_pod_link(INSTANCE, UID, pod.pid(), at.into()).await.unwrap(), None);
+        let link = net.create_pod_link(INSTANCE, UID, pod.pid(), at.into()).await.unwrap();
         ip("route del 10.42.3.7/32");
-        let adopted = net.adopt_pod_link(INSTANCE, UID, pod.pid(), at).await.unwrap();
+        let adopted = net.adopt_pod_link(INSTANCE, UID, pod.pid(), at.into()).await.unwrap();
         assert_eq!(adopted.as_ref(), Some(&link));
         let owned = net.list_owned_links(INSTANCE).await.unwrap();
         assert_eq!(
@@ -149,7 +159,7 @@ fn a_link_is_found_again_repaired_and_replaced() {
                 name: link.name.clone(),
                 ifindex: link.host_ifindex,
                 pod_uid: Some(UID.into()),
-                address: Some(at),
+                addresses: Some(at.into()),
             }]
         );
         assert!(
@@ -158,9 +168,9 @@ fn a_link_is_found_again_repaired_and_replaced() {
         );
 
         let second = Pod::start();
-        let stale = net.adopt_pod_link(INSTANCE, UID, second.pid(), at).await.unwrap();
+        let stale = net.adopt_pod_link(INSTANCE, UID, second.pid(), at.into()).await.unwrap();
         assert_eq!(stale, None, "it leads to the first pod");
-        let replaced = net.create_pod_link(INSTANCE, UID, second.pid(), at).await.unwrap();
+        let replaced = net.create_pod_link(INSTANCE, UID, second.pid(), at.into()).await.unwrap();
         assert_eq!(replaced.name, link.name);
         assert_ne!(replaced.host_ifindex, link.host_ifindex);
         net.delete_pod_link(INSTANCE, UID).await.unwrap();
@@ -176,8 +186,7 @@ fn a_pod_that_died_is_named_and_nothing_stays() {
             let pod = Pod::start();
             pod.pid()
         };
-        let error =
-            net.create_pod_link(INSTANCE, UID, pid, address("10.42.3.7")).await.unwrap_err();
+        let error = net.create_pod_link(INSTANCE, UID, pid, pair("10.42.3.7")).await.unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains(&crate::link_name(INSTANCE, UID)) && text.contains(&pid.to_string()),
@@ -224,7 +233,7 @@ fn guards_hold_even_with_a_default_route_and_go_with_cleanup() {
         assert_eq!(net.uplink().await.unwrap().unwrap().name, "up0");
 
         let pod = Pod::start();
-        net.create_pod_link(INSTANCE, UID, pod.pid(), address("10.42.3.7")).await.unwrap();
+        net.create_pod_link(INSTANCE, UID, pod.pid(), pair("10.42.3.7")).await.unwrap();
         net.cleanup(INSTANCE).await.unwrap();
         assert_eq!(ip("route show proto 190"), "");
         assert_eq!(ip("-6 route show proto 190"), "");
@@ -242,8 +251,8 @@ fn peer_routes_follow_what_is_wanted() {
         ip("link set up1 up");
         ip("address add 192.168.77.2/24 dev up0");
         net.install_guards(guards()).await.unwrap();
-        let near = (range("10.42.5.0/24"), address("192.168.77.5"));
-        let far = (range("10.42.6.0/24"), address("172.30.0.6"));
+        let near = peer("10.42.5.0/24", "192.168.77.5");
+        let far = peer("10.42.6.0/24", "172.30.0.6");
         let failures = net.set_peer_routes(vec![near, far]).await.unwrap();
         assert_eq!(failures.len(), 1);
         let text = failures[0].error.to_string();
@@ -252,7 +261,7 @@ fn peer_routes_follow_what_is_wanted() {
         assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/conf/up0/forwarding").unwrap(), "1\n");
         assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap(), "0\n");
 
-        let moved = (range("10.42.5.0/24"), address("192.168.77.9"));
+        let moved = peer("10.42.5.0/24", "192.168.77.9");
         assert!(net.set_peer_routes(vec![moved]).await.unwrap().is_empty());
         let routes = ip("route show proto 190");
         assert!(
@@ -267,8 +276,7 @@ fn peer_routes_follow_what_is_wanted() {
         );
 
         let pod = Pod::start();
-        let link =
-            net.create_pod_link(INSTANCE, UID, pod.pid(), address("10.42.3.7")).await.unwrap();
+        let link = net.create_pod_link(INSTANCE, UID, pod.pid(), pair("10.42.3.7")).await.unwrap();
         assert!(ip(&format!("link show dev {}", link.name)).contains("mtu 1400"));
         assert!(pod.inside(|| ip("link show dev eth0")).contains("mtu 1400"));
         assert_ne!(net.netns_cookie(pod.pid()).await.unwrap(), net.netns_cookie_of_self().unwrap());
