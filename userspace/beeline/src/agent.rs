@@ -12,18 +12,17 @@ use beeline_container::{Embedded, ImageStore, Runtime};
 use beeline_datapath::{Datapath, State};
 use beeline_healthcheck::Addresses;
 use beeline_kit::{SystemClock, Tasks};
-use beeline_netdev::Net;
+use beeline_netdev::{AddressPair, Net};
 use beeline_observe::Observer;
 use beeline_pods::{NodeNetwork, Pods, node::Machine, ports::Ports};
 use beeline_registry::{Caller, Registry};
 use beeline_tables::{NodeName, Reader, Tables};
 use beeline_uplink::{LineState, Uplink};
-use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 
 use crate::{
     config::{
-        Cidrs, Config, Role,
+        Config, Role,
         dataplane::{NodePorts, sizes, with_loopback},
     },
     image,
@@ -58,7 +57,7 @@ pub struct Agent {
 struct Ground {
     cgroup_root: PathBuf,
     net: Net,
-    node_ip: Ipv4Addr,
+    node_ips: AddressPair,
     images: Arc<ImageStore>,
     runtime: Arc<Embedded>,
     machine: Machine,
@@ -72,7 +71,7 @@ impl Agent {
         server: Option<&Server>,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        let ground = prepare(&config, instance, tasks).await?;
+        let mut ground = prepare(&config, instance, tasks).await?;
         let (writer, reader) = Tables::new();
         let observer = Observer::new(NodeName(config.node_name.as_str().into()));
         observer.follow_tables(reader.clone(), tasks);
@@ -90,11 +89,14 @@ impl Agent {
         );
         let network = Network::find(&config, &uplink).await?;
         ground.net.install_guards(network.guarded()).await?;
-        let links = NodeNetwork::start(ground.net.clone(), &instance.id, network.pod_cidr)
-            .await
-            .context("take over the pods' links")?;
-        let datapath =
-            start_datapath(&config, instance, &ground, links.node_address(), tasks).await?;
+        ground.join(&network).await?;
+        let range_v6 = network.v6.map(|v6| v6.pod_cidr);
+        let links =
+            NodeNetwork::start(ground.net.clone(), &instance.id, network.pod_cidr, range_v6)
+                .await
+                .context("take over the pods' links")?;
+        let facts = datapath_config(&config, instance, &ground, &network, &links).await?;
+        let datapath = start_datapath(facts, tasks).await?;
         datapath.follow(reader.clone(), tasks);
         let asked_at = health_addresses(&config, &ground).await?;
         let node = &config.node_name;
@@ -177,10 +179,7 @@ async fn prepare(config: &Config, instance: &Instance, tasks: &Tasks) -> anyhow:
     let net = Net::new();
     // Before the first pod or rule exists: no address of these ranges may ever leave by the default route.
     net.install_guards(config.service_cidr.all().chain(config.pod_cidr.all()).collect()).await?;
-    let node_ip = match config.node_ip {
-        Some(ip) => ip,
-        None => net.internal_ip().await?,
-    };
+    let node_ips = node_ips(config, &net).await?;
     let folder = config.data_dir.join(image::STORE);
     let images = Arc::new(
         ImageStore::open(&folder)
@@ -201,8 +200,30 @@ async fn prepare(config: &Config, instance: &Instance, tasks: &Tasks) -> anyhow:
     let runtime = Embedded::open(runtime, Arc::clone(&images), tasks)
         .await
         .context("take over the pods that run here")?;
-    let machine = Machine::read(&config.node_name, node_ip, &config.data_dir);
-    Ok(Ground { cgroup_root, net, node_ip, images, runtime: Arc::new(runtime), machine })
+    let machine = Machine::read(&config.node_name, node_ips, &config.data_dir);
+    Ok(Ground { cgroup_root, net, node_ips, images, runtime: Arc::new(runtime), machine })
+}
+
+/// The IPv6 one only in a cluster of both families, as far as that is known before the server has said so.
+async fn node_ips(config: &Config, net: &Net) -> anyhow::Result<AddressPair> {
+    let v4 = match config.node_ip {
+        Some(ip) => ip,
+        None => net.internal_ip().await?,
+    };
+    let known = Network::known(config)?;
+    let both = config.pod_cidr.v6.is_some() || known.is_some_and(|known| known.v6.is_some());
+    Ok(AddressPair { v4, v6: if both { net.internal_ipv6(v4).await? } else { None } })
+}
+
+impl Ground {
+    /// A node that hears for the first time that the cluster has both families tells its address of the second, too.
+    async fn join(&mut self, network: &Network) -> anyhow::Result<()> {
+        if network.v6.is_some() && self.node_ips.v6.is_none() {
+            self.node_ips.v6 = self.net.internal_ipv6(self.node_ips.v4).await?;
+            self.machine.internal_ips = self.node_ips;
+        }
+        Ok(())
+    }
 }
 
 fn uplink_config(config: &Config, instance: &Instance, ground: &Ground) -> beeline_uplink::Config {
@@ -218,20 +239,20 @@ fn uplink_config(config: &Config, instance: &Instance, ground: &Ground) -> beeli
     }
 }
 
-async fn start_datapath(
+async fn datapath_config(
     config: &Config,
     instance: &Instance,
     ground: &Ground,
-    node_address: Ipv4Addr,
-    tasks: &Tasks,
-) -> anyhow::Result<Datapath> {
+    network: &Network,
+    links: &NodeNetwork,
+) -> anyhow::Result<beeline_datapath::Config> {
     let outside = ground.net.outside_ips().await?;
-    let own: Vec<IpAddr> = vec![ground.node_ip.into()];
+    let own: Vec<IpAddr> = ground.node_ips.all().collect();
     let mut host_addresses = outside.clone();
-    host_addresses.push(node_address.into());
+    host_addresses.extend(links.node_addresses());
     host_addresses.sort_unstable();
     host_addresses.dedup();
-    let datapath = beeline_datapath::Config {
+    Ok(beeline_datapath::Config {
         host_addresses,
         node_port_addresses: config.node_ports()?.of(&outside, &own),
         loopback_node_ports: with_loopback(&config.nodeport_addresses),
@@ -240,7 +261,8 @@ async fn start_datapath(
         lb_mode: config.lb_mode.into(),
         masquerade: config.masquerade,
         flow_records: config.flow_records,
-        cluster_ranges: cluster_ranges(config),
+        // Pods and Services: whatever node they are on, they are reached without masquerade.
+        cluster_ranges: network.guarded(),
         sizes: sizes(&config.map_size),
         ..beeline_datapath::Config::new(
             &config.bpf_root,
@@ -248,14 +270,19 @@ async fn start_datapath(
             &instance.id,
             &config.node_name,
         )
-    };
-    Datapath::start(datapath, tasks).await.with_context(|| {
-        format!(
-            "start the dataplane with --bpf-root {} and --cgroup-root {}",
-            config.bpf_root.display(),
-            ground.cgroup_root.display()
-        )
     })
+}
+
+async fn start_datapath(
+    config: beeline_datapath::Config,
+    tasks: &Tasks,
+) -> anyhow::Result<Datapath> {
+    let roots = format!(
+        "start the dataplane with --bpf-root {} and --cgroup-root {}",
+        config.bpf_root.display(),
+        config.cgroup_root.display()
+    );
+    Datapath::start(config, tasks).await.context(roots)
 }
 
 /// Health checks are answered where node ports are.
@@ -264,7 +291,8 @@ async fn health_addresses(config: &Config, ground: &Ground) -> anyhow::Result<Ad
         NodePorts::All => Addresses::all(),
         some => {
             let outside = ground.net.outside_ips().await?;
-            Addresses::These(some.of(&outside, &[ground.node_ip.into()]))
+            let own: Vec<IpAddr> = ground.node_ips.all().collect();
+            Addresses::These(some.of(&outside, &own))
         }
     })
 }
@@ -276,11 +304,6 @@ async fn uplinks(config: &Config, ground: &Ground) -> anyhow::Result<Vec<String>
     }
     let found = ground.net.uplink().await.context("find the interface of the default route")?;
     Ok(found.into_iter().map(|uplink| uplink.name).collect())
-}
-
-/// Pods and Services: whatever node they are on, they are reached without masquerade.
-fn cluster_ranges(config: &Config) -> Vec<IpNet> {
-    [config.pod_cidr, config.service_cidr].into_iter().flat_map(Cidrs::all).collect()
 }
 
 async fn follow_events(
@@ -303,7 +326,7 @@ fn pods_config(config: &Config, ground: &Ground) -> beeline_pods::Config {
     let dns = u32::from(config.service_cidr.v4.network()).saturating_add(10);
     beeline_pods::Config {
         node_name: NodeName(config.node_name.as_str().into()),
-        host_ip: ground.node_ip,
+        host_ips: ground.node_ips,
         pods_dir: config.data_dir.join("pods"),
         dns: beeline_pods::Dns {
             server: Ipv4Addr::from(dns),

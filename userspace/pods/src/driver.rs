@@ -175,7 +175,7 @@ impl Driver {
         let state = std::mem::replace(&mut self.state, placeholder);
         let (state, actions) = lifecycle::step(state, event, self.last);
         self.state = state;
-        self.attached |= self.state.address().is_some();
+        self.attached |= self.state.addresses().is_some();
         self.report().await;
         self.update_probes();
         for action in actions {
@@ -187,7 +187,7 @@ impl Driver {
         if self.state.stage == (Stage::Over { restored: true }) {
             return;
         }
-        let facts = Facts { host_ip: self.context.config.host_ip, now: self.last.wall };
+        let facts = Facts { host_ips: self.context.config.host_ips, now: self.last.wall };
         let status = status::pod_status(&self.state, &self.pod, self.status.as_ref(), facts);
         // Also what control knows already, once: after the line was down it may be told otherwise.
         if !self.reported || self.status.as_ref() != Some(&status) {
@@ -278,14 +278,14 @@ impl Driver {
     /// Exactly the probes that should run, run.
     fn update_probes(&mut self) {
         let mut wanted = BTreeMap::new();
-        if let (Some(address), Stage::Starting) = (self.state.address(), &self.state.stage) {
+        if let (Some(addresses), Stage::Starting) = (self.state.addresses(), &self.state.stage) {
             for (at, container, slot) in
                 self.state.containers().filter(|(_, _, slot)| slot.is_running())
             {
                 let Some(container) = wanted::container(&self.pod, &container.name) else {
                     continue;
                 };
-                let plans = probe::plans(container, address).into_iter();
+                let plans = probe::plans(container, addresses.v4).into_iter();
                 for plan in
                     plans.filter(|plan| (plan.kind == ProbeKind::Startup) != slot.is_started())
                 {
@@ -324,8 +324,8 @@ impl Driver {
     fn facts(&self) -> PodFacts<'_> {
         PodFacts {
             pod: &self.pod,
-            pod_ip: self.state.address(),
-            host_ip: self.context.config.host_ip,
+            pod_ips: self.state.addresses(),
+            host_ips: self.context.config.host_ips,
             node_name: &self.context.config.node_name.0,
         }
     }

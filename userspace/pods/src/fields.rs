@@ -1,8 +1,9 @@
 //! The downward API: facts of a Pod that its containers may ask for by path.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::collections::BTreeMap;
 
 use beeline_api::quantity::Quantity as Amount;
+use beeline_netdev::AddressPair;
 use k8s_openapi::{
     api::core::v1::{Container, Pod, ResourceFieldSelector},
     apimachinery::pkg::api::resource::Quantity,
@@ -13,10 +14,10 @@ use k8s_openapi::{
 pub struct PodFacts<'a> {
     /// The object.
     pub pod: &'a Pod,
-    /// Its address.
-    pub pod_ip: Option<Ipv4Addr>,
-    /// The node's address.
-    pub host_ip: Ipv4Addr,
+    /// Its addresses, once it has them.
+    pub pod_ips: Option<AddressPair>,
+    /// The node's addresses.
+    pub host_ips: AddressPair,
     /// The node's name.
     pub node_name: &'a str,
 }
@@ -36,10 +37,10 @@ impl PodFacts<'_> {
             "metadata.annotations" => Some(lines(meta.annotations.as_ref())),
             "spec.nodeName" => Some(self.node_name.to_owned()),
             "spec.serviceAccountName" => text(&spec?.service_account_name),
-            "status.podIP" | "status.podIPs" => {
-                Some(self.pod_ip.map_or_else(String::new, |ip| ip.to_string()))
-            }
-            "status.hostIP" | "status.hostIPs" => Some(self.host_ip.to_string()),
+            "status.podIP" => Some(self.pod_ips.map_or_else(String::new, |ips| ips.v4.to_string())),
+            "status.podIPs" => Some(self.pod_ips.map_or_else(String::new, |ips| ips.to_string())),
+            "status.hostIP" => Some(self.host_ips.v4.to_string()),
+            "status.hostIPs" => Some(self.host_ips.to_string()),
             _ => self.subscript(path),
         }
     }

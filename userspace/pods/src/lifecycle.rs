@@ -25,12 +25,12 @@ mod stop;
 mod tests;
 
 use std::{
-    net::Ipv4Addr,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use beeline_container::runtime::ContainerId;
+use beeline_netdev::AddressPair;
 
 pub use adopt::{Found, FoundContainer, Prior, PriorContainer, PriorRun, adopt};
 pub(crate) use run::restarts;
@@ -182,8 +182,8 @@ pub enum Sandbox {
     Ready {
         /// The process that holds it.
         pid: u32,
-        /// Its address.
-        address: Ipv4Addr,
+        /// Its addresses.
+        addresses: AddressPair,
     },
 }
 
@@ -208,10 +208,10 @@ pub enum Event {
     },
     /// The sandbox could not be made.
     SandboxFailed(String),
-    /// The Pod has an address.
+    /// The Pod has its addresses.
     Connected {
-        /// It.
-        address: Ipv4Addr,
+        /// They.
+        addresses: AddressPair,
     },
     /// The network could not be made.
     ConnectFailed(String),
@@ -391,11 +391,11 @@ impl State {
         }
     }
 
-    /// The Pod's address, while it has one.
+    /// The Pod's addresses, while it has them.
     #[must_use]
-    pub fn address(&self) -> Option<Ipv4Addr> {
+    pub fn addresses(&self) -> Option<AddressPair> {
         match self.sandbox {
-            Sandbox::Ready { address, .. } => Some(address),
+            Sandbox::Ready { addresses, .. } => Some(addresses),
             Sandbox::Absent
             | Sandbox::Creating
             | Sandbox::Failed { .. }

@@ -6,13 +6,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use beeline_container::runtime::{PodUid, RuntimeError, RuntimeEvent, SandboxStatus};
 use beeline_kit::{CancellationToken, Tasks};
+use beeline_netdev::AddressPair;
 use beeline_tables::{NodeName, ObjectKey, ObjectName, PodIntent, Reader, Snapshot};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::PodStatus;
@@ -35,8 +35,8 @@ const SWEEP_MAX: usize = 16;
 pub struct Config {
     /// The node's name.
     pub node_name: NodeName,
-    /// The node's address.
-    pub host_ip: Ipv4Addr,
+    /// The node's addresses.
+    pub host_ips: AddressPair,
     /// One directory per Pod is made below it: `<data-dir>/pods`.
     pub pods_dir: PathBuf,
     /// Names in Pods.

@@ -3,9 +3,10 @@
 //! In: facts read from the machine. Out: a Kubernetes `Node`, and its status when it changes, every five minutes at the
 //! latest; a heartbeat every ten seconds.
 
-use std::{collections::BTreeMap, fs, net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, time::Duration};
 
 use beeline_kit::Tasks;
+use beeline_netdev::AddressPair;
 use k8s_openapi::{
     api::core::v1::{
         ContainerImage, Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, NodeSystemInfo,
@@ -34,8 +35,8 @@ const DISK_LOW_PERCENT: u64 = 10;
 pub struct Machine {
     /// The node's name.
     pub name: String,
-    /// Its address.
-    pub internal_ip: Ipv4Addr,
+    /// Its addresses.
+    pub internal_ips: AddressPair,
     /// Cores.
     pub cpus: usize,
     /// Memory.
@@ -68,11 +69,11 @@ pub struct Health {
 impl Machine {
     /// Read the facts. What cannot be read is left empty: a node without a machine id is still a node.
     #[must_use]
-    pub fn read(name: &str, internal_ip: Ipv4Addr, data_dir: &std::path::Path) -> Self {
+    pub fn read(name: &str, internal_ips: AddressPair, data_dir: &std::path::Path) -> Self {
         let line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         Self {
             name: name.to_owned(),
-            internal_ip,
+            internal_ips,
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: meminfo("MemTotal"),
             disk_bytes: disk(data_dir).map_or(0, |(total, _)| total),
@@ -150,6 +151,7 @@ impl Machine {
             address: address.to_owned(),
             type_: kind.to_owned(),
         };
+        let internal = self.internal_ips.all().map(|ip| address("InternalIP", &ip.to_string()));
         let mut images: Vec<&ImageFacts> = images.iter().collect();
         images.sort_by(|a, b| b.size_bytes.cmp(&a.size_bytes).then(a.id.cmp(&b.id)));
         let images = images.into_iter().take(IMAGES_MAX).map(|image| ContainerImage {
@@ -157,10 +159,7 @@ impl Machine {
             size_bytes: i64::try_from(image.size_bytes).ok(),
         });
         NodeStatus {
-            addresses: Some(vec![
-                address("InternalIP", &self.internal_ip.to_string()),
-                address("Hostname", &self.name),
-            ]),
+            addresses: Some(internal.chain([address("Hostname", &self.name)]).collect()),
             allocatable: Some(self.amounts(MEMORY_LOW_BYTES)),
             capacity: Some(self.amounts(0)),
             conditions: Some(conditions(health, before, now)),
@@ -327,7 +326,9 @@ mod tests {
     #[test]
     fn the_machine_is_read_and_shown_as_upstream_does() {
         let dir = tempfile::tempdir().unwrap();
-        let machine = Machine::read("n1", Ipv4Addr::new(192, 168, 0, 2), dir.path());
+        let v6 = Some("2001:db8::2".parse().unwrap());
+        let internal_ips = AddressPair { v4: [192, 168, 0, 2].into(), v6 };
+        let machine = Machine::read("n1", internal_ips, dir.path());
         assert!(machine.cpus > 0 && machine.memory_bytes > 0 && machine.disk_bytes > 0);
         assert!(!machine.kernel.is_empty());
         let now = std::time::UNIX_EPOCH + Duration::from_secs(1000);
@@ -362,6 +363,10 @@ mod tests {
             of(&second, "Ready").last_heartbeat_time,
             of(&first, "Ready").last_heartbeat_time
         );
+        let told = first.addresses.iter().flatten();
+        let told: Vec<_> = told.map(|one| (one.type_.as_str(), one.address.as_str())).collect();
+        let internal = [("InternalIP", "192.168.0.2"), ("InternalIP", "2001:db8::2")];
+        assert_eq!(told, [&internal[..], &[("Hostname", "n1")]].concat());
         let info = first.node_info.clone().unwrap();
         assert_eq!(info.kubelet_version, "v1.36.0+beeline");
         assert!(info.container_runtime_version.starts_with("beeline://"));

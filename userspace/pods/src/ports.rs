@@ -1,11 +1,11 @@
 //! What the driver needs of others, as traits: real ones are joined in the binary, fakes in tests.
 
-use std::{fmt, net::Ipv4Addr, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use beeline_container::{ImageStore, Runtime};
 use beeline_kit::Clock;
-use beeline_netdev::{Mac, PodLink};
+use beeline_netdev::{AddressPair, Mac, PodLink};
 use beeline_tables::{Epoch, ObjectName};
 use k8s_openapi::api::core::v1::{Event, NodeStatus, PodStatus};
 use tokio::sync::watch;
@@ -30,8 +30,8 @@ pub struct ImageFacts {
 /// The network that a sandbox was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connected {
-    /// The Pod's address.
-    pub address: Ipv4Addr,
+    /// The Pod's addresses.
+    pub addresses: AddressPair,
     /// Its link.
     pub link: PodLink,
     /// How BPF programs know its network namespace.
@@ -45,8 +45,8 @@ pub struct Endpoint {
     pub pod: ObjectName,
     /// Its unique id.
     pub uid: Arc<str>,
-    /// Its address.
-    pub address: Ipv4Addr,
+    /// Its addresses.
+    pub addresses: AddressPair,
     /// The index of its link on the host.
     pub host_ifindex: u32,
     /// The hardware address of that end.
@@ -68,7 +68,7 @@ pub trait Images: Send + Sync {
 /// The links of this node.
 #[async_trait]
 pub trait NetPort: Send + Sync {
-    /// Give the sandbox held by `netns_pid` an address and a link, or find those it has.
+    /// Give the sandbox held by `netns_pid` addresses and a link, or find those it has.
     async fn connect(&self, pod_uid: &str, netns_pid: u32) -> Result<Connected, PortError>;
     /// Take them back. Fine if there are none.
     async fn disconnect(&self, pod_uid: &str) -> Result<(), PortError>;

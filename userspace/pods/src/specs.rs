@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use beeline_api::quantity::Quantity as Amount;
 use beeline_container::runtime::{ContainerSpec, Limits, Mount, PodUid, SandboxSpec, User};
+use beeline_netdev::AddressPair;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 
 use crate::{
@@ -26,7 +27,7 @@ pub struct Dns {
 const HOSTNAME_MAX: usize = 63;
 
 /// The sandbox of a Pod.
-pub fn sandbox(pod: &Pod, uid: PodUid, dns: &Dns, address: Option<Ipv4Addr>) -> SandboxSpec {
+pub fn sandbox(pod: &Pod, uid: PodUid, dns: &Dns, addresses: Option<AddressPair>) -> SandboxSpec {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let sysctls = spec.security_context.as_ref().and_then(|context| context.sysctls.as_ref());
@@ -35,7 +36,7 @@ pub fn sandbox(pod: &Pod, uid: PodUid, dns: &Dns, address: Option<Ipv4Addr>) -> 
         namespace: pod.metadata.namespace.clone().unwrap_or_default(),
         name: pod.metadata.name.clone().unwrap_or_default(),
         hostname: hostname(pod),
-        hosts: hosts(pod, address, &dns.domain),
+        hosts: hosts(pod, addresses, &dns.domain),
         resolv_conf: resolv_conf(pod, dns),
         host_network: spec.host_network.unwrap_or(false),
         sysctls: sysctls
@@ -56,7 +57,7 @@ fn hostname(pod: &Pod) -> String {
 
 /// The content of `/etc/hosts`, as the kubelet writes it.
 #[must_use]
-pub fn hosts(pod: &Pod, address: Option<Ipv4Addr>, domain: &str) -> String {
+pub fn hosts(pod: &Pod, addresses: Option<AddressPair>, domain: &str) -> String {
     let mut text = String::from(
         "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
          fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n",
@@ -64,7 +65,7 @@ pub fn hosts(pod: &Pod, address: Option<Ipv4Addr>, domain: &str) -> String {
     let name = hostname(pod);
     let spec = pod.spec.as_ref();
     let subdomain = spec.and_then(|spec| spec.subdomain.as_deref()).filter(|name| !name.is_empty());
-    if let Some(address) = address {
+    for address in addresses.into_iter().flat_map(AddressPair::all) {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let full = subdomain
             .map_or_else(String::new, |sub| format!("{name}.{sub}.{namespace}.svc.{domain}\t"));
@@ -277,14 +278,14 @@ mod tests {
             domain: "cluster.local".into(),
             node_resolv_conf: "nameserver 9.9.9.9\n".into(),
         };
-        let spec =
-            sandbox(&pod(), PodUid::new("u-1").unwrap(), &dns, Some(Ipv4Addr::new(10, 42, 0, 7)));
+        let addresses =
+            AddressPair { v4: Ipv4Addr::new(10, 42, 0, 7), v6: Some("fd42::7".parse().unwrap()) };
+        let spec = sandbox(&pod(), PodUid::new("u-1").unwrap(), &dns, Some(addresses));
         assert_eq!(spec.hostname, "web-1");
-        assert!(
-            spec.hosts.contains("10.42.0.7\tweb-1.all.shop.svc.cluster.local\tweb-1\n"),
-            "{}",
-            spec.hosts
-        );
+        for address in ["10.42.0.7", "fd42::7"] {
+            let line = format!("{address}\tweb-1.all.shop.svc.cluster.local\tweb-1\n");
+            assert!(spec.hosts.contains(&line), "{}", spec.hosts);
+        }
         assert!(spec.hosts.contains("10.1.1.1\ta\tb\n"));
         assert_eq!(
             spec.resolv_conf,
@@ -295,8 +296,12 @@ mod tests {
     #[test]
     fn a_container_is_what_the_pod_says() {
         let pod = pod();
-        let facts =
-            PodFacts { pod: &pod, pod_ip: None, host_ip: Ipv4Addr::LOCALHOST, node_name: "n1" };
+        let facts = PodFacts {
+            pod: &pod,
+            pod_ips: None,
+            host_ips: Ipv4Addr::LOCALHOST.into(),
+            node_name: "n1",
+        };
         let wanted = &pod.spec.as_ref().unwrap().containers[0];
         let place = |name: &str| (name.to_owned(), format!("/srv/{name}").into());
         let places = Places::from(["data", "work", "conf"].map(place));

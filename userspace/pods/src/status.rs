@@ -9,9 +9,10 @@ mod qos;
 #[cfg(test)]
 mod tests;
 
-use std::{net::Ipv4Addr, time::SystemTime};
+use std::{net::IpAddr, time::SystemTime};
 
 use beeline_api::time::from_system;
+use beeline_netdev::AddressPair;
 use k8s_openapi::{
     api::core::v1::{
         ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
@@ -31,8 +32,8 @@ use crate::{
 /// What a status says besides the state of the Pod.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
-    /// The node's address.
-    pub host_ip: Ipv4Addr,
+    /// The node's addresses.
+    pub host_ips: AddressPair,
     /// For transitions that happen now.
     pub now: SystemTime,
 }
@@ -49,34 +50,43 @@ pub fn pod_status(state: &State, pod: &Pod, before: Option<&PodStatus>, facts: F
         (!statuses.is_empty()).then_some(statuses)
     };
     let phase = phase::of(state);
-    let address = address(state, before, facts);
-    let host_ip = facts.host_ip.to_string();
+    let addresses = addresses(state, before, facts);
     PodStatus {
         conditions: Some(conditions::of(state, phase, pod, before, facts)),
         container_statuses: of(true),
-        host_ips: Some(vec![HostIP { ip: host_ip.clone() }]),
-        host_ip: Some(host_ip),
+        host_ips: Some(facts.host_ips.all().map(|ip| HostIP { ip: ip.to_string() }).collect()),
+        host_ip: Some(facts.host_ips.v4.to_string()),
         init_container_statuses: of(false),
         observed_generation: pod.metadata.generation,
         phase: Some(phase.as_str().to_owned()),
-        pod_ips: address.map(|address| vec![PodIP { ip: address.to_string() }]),
-        pod_ip: address.map(|address| address.to_string()),
+        pod_ips: addresses.map(|all| all.all().map(|ip| PodIP { ip: ip.to_string() }).collect()),
+        pod_ip: addresses.map(|all| all.v4.to_string()),
         qos_class: Some(qos::class(pod).to_owned()),
         start_time: Some(time(state.since)),
         ..PodStatus::default()
     }
 }
 
-/// A Pod on its way down keeps showing the address it had.
-fn address(state: &State, before: Option<&PodStatus>, facts: Facts) -> Option<Ipv4Addr> {
+/// A Pod on its way down keeps showing the addresses it had.
+fn addresses(state: &State, before: Option<&PodStatus>, facts: Facts) -> Option<AddressPair> {
     if state.wanted.host_network {
-        return Some(facts.host_ip);
+        return Some(facts.host_ips);
     }
     let kept = match (&state.stage, &state.sandbox) {
         (Stage::Starting, Sandbox::Absent | Sandbox::Creating | Sandbox::Failed { .. }) => None,
-        _ => before.and_then(|before| before.pod_ip.as_deref()?.parse().ok()),
+        _ => before.and_then(addresses_in),
     };
-    state.address().or(kept)
+    state.addresses().or(kept)
+}
+
+fn addresses_in(before: &PodStatus) -> Option<AddressPair> {
+    let v4 = before.pod_ip.as_deref()?.parse().ok()?;
+    let mut all = before.pod_ips.iter().flatten().filter_map(|ip| ip.ip.parse().ok());
+    let v6 = all.find_map(|ip| match ip {
+        IpAddr::V6(ip) => Some(ip),
+        IpAddr::V4(_) => None,
+    });
+    Some(AddressPair { v4, v6 })
 }
 
 fn container_status(

@@ -36,14 +36,20 @@ pub struct Ipv6 {
 }
 
 impl Network {
+    /// What is known from before.
+    pub fn known(config: &Config) -> anyhow::Result<Option<Self>> {
+        let path = config.data_dir.join(FILE);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Self::read(&bytes, &path)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        }
+    }
+
     /// What is known from before, else what the server says when the line comes up.
     pub async fn find(config: &Config, uplink: &Uplink) -> anyhow::Result<Self> {
         let path = config.data_dir.join(FILE);
-        let known = match std::fs::read(&path) {
-            Ok(bytes) => Self::read(&bytes, &path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
-        };
+        let known = Self::known(config)?;
         let mut welcome = uplink.welcome();
         let heard = welcome.borrow_and_update().clone();
         match (known, heard) {

@@ -62,7 +62,7 @@ impl DatapathPort for DatapathAdapter {
     async fn attach_endpoint(&self, endpoint: &Endpoint) -> Result<(), PortError> {
         let attach = EndpointAttach {
             uid: Arc::clone(&endpoint.uid),
-            addresses: vec![endpoint.address.into()],
+            addresses: endpoint.addresses.all().collect(),
             ifindex: endpoint.host_ifindex,
             pod_mac: endpoint.pod_mac.0,
             host_mac: endpoint.host_mac.0,

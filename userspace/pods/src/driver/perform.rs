@@ -86,8 +86,8 @@ impl Driver {
 
     fn create_sandbox(&mut self) -> Operation {
         let (context, uid) = self.shared();
-        let address = self.state.wanted.host_network.then_some(context.config.host_ip);
-        let spec = specs::sandbox(&self.pod, uid, &context.config.dns, address);
+        let addresses = self.state.wanted.host_network.then_some(context.config.host_ips);
+        let spec = specs::sandbox(&self.pod, uid, &context.config.dns, addresses);
         // The link of a sandbox that died is gone; what the dataplane has of it must not outlive it.
         let stale = std::mem::take(&mut self.attached);
         Box::pin(async move {
@@ -107,8 +107,8 @@ impl Driver {
     fn connect(&self, pid: u32) -> Operation {
         let (context, uid) = self.shared();
         if self.state.wanted.host_network {
-            let address = context.config.host_ip;
-            return Box::pin(async move { done(Event::Connected { address }) });
+            let addresses = context.config.host_ips;
+            return Box::pin(async move { done(Event::Connected { addresses }) });
         }
         let (pod, name) = (Arc::clone(&self.pod), self.name.clone());
         Box::pin(async move {
@@ -117,20 +117,20 @@ impl Driver {
                 let endpoint = Endpoint {
                     pod: name,
                     uid: uid.as_str().into(),
-                    address: connected.address,
+                    addresses: connected.addresses,
                     host_ifindex: connected.link.host_ifindex,
                     host_mac: connected.link.host_mac,
                     pod_mac: connected.link.pod_mac,
                     netns_cookie: connected.netns_cookie,
                 };
                 context.ports.datapath.attach_endpoint(&endpoint).await?;
-                Ok::<_, crate::ports::PortError>(connected.address)
+                Ok::<_, crate::ports::PortError>(connected.addresses)
             };
             done(match connected.await {
-                Ok(address) => {
-                    let hosts = specs::hosts(&pod, Some(address), &context.config.dns.domain);
+                Ok(addresses) => {
+                    let hosts = specs::hosts(&pod, Some(addresses), &context.config.dns.domain);
                     match context.ports.runtime.set_hosts(&uid, &hosts).await {
-                        Ok(()) => Event::Connected { address },
+                        Ok(()) => Event::Connected { addresses },
                         Err(error) => Event::ConnectFailed(sentence(&error)),
                     }
                 }
@@ -292,19 +292,19 @@ fn container_spec(
 
 /// [`PodFacts`] for work that outlives a borrow of the driver.
 struct OwnedFacts {
-    pod_ip: Option<std::net::Ipv4Addr>,
-    host_ip: std::net::Ipv4Addr,
+    pod_ips: Option<beeline_netdev::AddressPair>,
+    host_ips: beeline_netdev::AddressPair,
     node_name: Arc<str>,
 }
 
 impl OwnedFacts {
     fn of(driver: &Driver) -> Self {
         let facts = driver.facts();
-        Self { pod_ip: facts.pod_ip, host_ip: facts.host_ip, node_name: facts.node_name.into() }
+        Self { pod_ips: facts.pod_ips, host_ips: facts.host_ips, node_name: facts.node_name.into() }
     }
 
     fn borrow<'a>(&'a self, pod: &'a Pod) -> PodFacts<'a> {
-        PodFacts { pod, pod_ip: self.pod_ip, host_ip: self.host_ip, node_name: &self.node_name }
+        PodFacts { pod, pod_ips: self.pod_ips, host_ips: self.host_ips, node_name: &self.node_name }
     }
 }
 

@@ -46,7 +46,7 @@ impl World {
         self.tasks = Tasks::new();
         let config = Config {
             node_name: NodeName("n1".into()),
-            host_ip: Ipv4Addr::new(192, 168, 0, 2),
+            host_ips: Ipv4Addr::new(192, 168, 0, 2).into(),
             pods_dir: self.dir.path().join("pods"),
             dns: Dns {
                 server: Ipv4Addr::new(10, 43, 0, 10),

@@ -58,10 +58,11 @@ fn pod(container: serde_json::Value) -> Pod {
 
 fn run(container: serde_json::Value) -> Result<Vec<(String, String)>, EnvError> {
     let pod = pod(container);
+    let v6 = Some("fd42::7".parse().unwrap());
     let facts = PodFacts {
         pod: &pod,
-        pod_ip: Some(Ipv4Addr::new(10, 42, 0, 7)),
-        host_ip: Ipv4Addr::new(192, 168, 0, 2),
+        pod_ips: Some(beeline_netdev::AddressPair { v4: Ipv4Addr::new(10, 42, 0, 7), v6 }),
+        host_ips: Ipv4Addr::new(192, 168, 0, 2).into(),
         node_name: "n1",
     };
     let container = &pod.spec.as_ref().unwrap().containers[0];
@@ -86,6 +87,7 @@ fn variables_come_from_everywhere_and_later_ones_win() {
             {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
             {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
             {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            {"name": "IPS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIPs"}}},
             {"name": "HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
             {"name": "CPUS", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
             {"name": "MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory", "divisor": "1Mi"}}},
@@ -107,6 +109,7 @@ fn variables_come_from_everywhere_and_later_ones_win() {
             "APP=web",
             "NODE=n1",
             "IP=10.42.0.7",
+            "IPS=10.42.0.7,fd42::7",
             "HOST=192.168.0.2",
             "CPUS=2",
             "MEMORY=64",

@@ -42,10 +42,10 @@ pub(super) fn event(state: &mut State, event: Event, now: Moment, actions: &mut 
             state.sandbox = Sandbox::Failed { retry_at: sandbox_retry(state, now.mono) };
             actions.push(sandbox_note(&message));
         }
-        Event::Connected { address } => {
+        Event::Connected { addresses } => {
             if let Sandbox::Connecting { pid } = state.sandbox {
                 state.sandbox_failures = 0;
-                state.sandbox = Sandbox::Ready { pid, address };
+                state.sandbox = Sandbox::Ready { pid, addresses };
             }
         }
         Event::ConnectFailed(message) => {
@@ -125,7 +125,7 @@ fn delete(state: &mut State, grace: Duration, now: Moment, actions: &mut Vec<Act
     match &mut state.stage {
         Stage::Starting => {
             let running = state.slots.iter().any(Slot::is_running);
-            let drains = running && !grace.is_zero() && state.address().is_some();
+            let drains = running && !grace.is_zero() && state.addresses().is_some();
             let step = if drains {
                 actions.push(Action::Drain);
                 StopStep::Draining { until: now.mono + DRAIN_MAX.min(grace / 2) }

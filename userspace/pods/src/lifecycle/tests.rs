@@ -94,7 +94,7 @@ impl Walk {
         assert_eq!(self.step(Event::Tick), ["PrepareVolumes"]);
         assert_eq!(self.step(Event::VolumesReady), ["CreateSandbox"]);
         assert_eq!(self.step(Event::SandboxReady { pid: 9 }), ["Connect 9"]);
-        self.step(Event::Connected { address: ADDRESS })
+        self.step(Event::Connected { addresses: ADDRESS.into() })
     }
 
     fn running(spec: Value) -> Self {
@@ -404,7 +404,7 @@ fn what_cannot_be_made_is_tried_again() {
     walk.step(Event::SandboxReady { pid: 9 });
     walk.step(Event::ConnectFailed("no address".into()));
     assert_eq!(walk.wait(30).step(Event::Tick), ["Connect 9"]);
-    walk.step(Event::Connected { address: ADDRESS });
+    walk.step(Event::Connected { addresses: ADDRESS.into() });
     walk.step(Event::Image { slot: 0, found: Some("sha256:a".into()) });
     let failed = Report::CreateFailed {
         reason: "CreateContainerConfigError",
@@ -438,7 +438,7 @@ fn a_dead_sandbox_is_made_again_and_init_containers_run_again() {
         ["SandboxChanged: Pod sandbox changed, it will be killed and re-created.", "CreateSandbox"]
     );
     walk.step(Event::SandboxReady { pid: 10 });
-    assert_eq!(walk.step(Event::Connected { address: ADDRESS }), ["ResolveImage 0"]);
+    assert_eq!(walk.step(Event::Connected { addresses: ADDRESS.into() }), ["ResolveImage 0"]);
     walk.bring_up(0);
     assert_eq!(walk.exit(0, 0), ["Remove", "ResolveImage 1"]);
     assert_eq!((walk.state.slots[0].attempt, walk.state.slots[1].attempt), (1, 1));

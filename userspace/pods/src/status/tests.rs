@@ -1,4 +1,5 @@
 use std::{
+    net::Ipv4Addr,
     sync::Arc,
     time::{Duration, Instant, UNIX_EPOCH},
 };
@@ -51,7 +52,7 @@ fn ended(code: i32) -> Ended {
 }
 
 fn shown(state: &State, policy: &str, before: Option<&PodStatus>) -> PodStatus {
-    let facts = Facts { host_ip: Ipv4Addr::new(192, 168, 0, 2), now: now() };
+    let facts = Facts { host_ips: Ipv4Addr::new(192, 168, 0, 2).into(), now: now() };
     pod_status(state, &pod(policy), before, facts)
 }
 
@@ -96,9 +97,28 @@ fn a_new_pod_is_pending_and_creating() {
 }
 
 #[test]
+fn a_pod_of_both_families_shows_both_until_its_end() {
+    let mut state = state("Always");
+    let v6 = Some("fd42::7".parse().unwrap());
+    let addresses = AddressPair { v4: Ipv4Addr::new(10, 42, 0, 7), v6 };
+    state.sandbox = Sandbox::Ready { pid: 9, addresses };
+    let v6 = Some("2001:db8::2".parse().unwrap());
+    let host_ips = AddressPair { v4: Ipv4Addr::new(192, 168, 0, 2), v6 };
+    let facts = Facts { host_ips, now: now() };
+    let before = pod_status(&state, &pod("Always"), None, facts);
+    let ips = serde_json::json!([{ "ip": "10.42.0.7" }, { "ip": "fd42::7" }]);
+    assert_eq!((&json_of(&before)["podIP"], &json_of(&before)["podIPs"]), (&ips[0]["ip"], &ips));
+    let hosts = serde_json::json!([{ "ip": "192.168.0.2" }, { "ip": "2001:db8::2" }]);
+    assert_eq!(json_of(&before)["hostIPs"], hosts);
+    state.sandbox = Sandbox::Connecting { pid: 9 };
+    let again = json_of(&pod_status(&state, &pod("Always"), Some(&before), facts));
+    assert_eq!(again["podIPs"], ips, "nobody forgets them while the agent starts anew");
+}
+
+#[test]
 fn a_running_pod_has_an_address_and_is_ready_when_its_containers_are() {
     let mut state = state("Always");
-    state.sandbox = Sandbox::Ready { pid: 9, address: Ipv4Addr::new(10, 42, 0, 7) };
+    state.sandbox = Sandbox::Ready { pid: 9, addresses: Ipv4Addr::new(10, 42, 0, 7).into() };
     state.slots[0].image = Image::Present { id: "sha256:a".into() };
     state.slots[0].run = running(false);
     let before = shown(&state, "Always", None);
@@ -106,7 +126,8 @@ fn a_running_pod_has_an_address_and_is_ready_when_its_containers_are() {
     assert_eq!(json_of(&before)["podIPs"][0]["ip"], "10.42.0.7");
     assert!(conditions(&before).contains(&"Ready=False(ContainersNotReady)".to_owned()));
     state.slots[0].run = running(true);
-    let facts = Facts { host_ip: Ipv4Addr::LOCALHOST, now: now() + Duration::from_secs(60) };
+    let facts =
+        Facts { host_ips: Ipv4Addr::LOCALHOST.into(), now: now() + Duration::from_secs(60) };
     let status = pod_status(&state, &pod("Always"), Some(&before), facts);
     let json = json_of(&status);
     assert_eq!(json["containerStatuses"][0]["containerID"], format!("beeline://{}", id()));
@@ -134,7 +155,7 @@ fn a_running_pod_has_an_address_and_is_ready_when_its_containers_are() {
 #[test]
 fn a_crash_loop_reads_as_upstreams() {
     let mut state = state("Always");
-    state.sandbox = Sandbox::Ready { pid: 9, address: Ipv4Addr::new(10, 42, 0, 7) };
+    state.sandbox = Sandbox::Ready { pid: 9, addresses: Ipv4Addr::new(10, 42, 0, 7).into() };
     let slot = &mut state.slots[0];
     slot.attempt = 4;
     slot.run = Run::Ended(ended(1));
@@ -156,7 +177,7 @@ fn a_crash_loop_reads_as_upstreams() {
 #[test]
 fn waiting_for_an_image_has_three_words() {
     let mut state = state("Always");
-    state.sandbox = Sandbox::Ready { pid: 9, address: Ipv4Addr::new(10, 42, 0, 7) };
+    state.sandbox = Sandbox::Ready { pid: 9, addresses: Ipv4Addr::new(10, 42, 0, 7).into() };
     let missing = |backing_off| Image::Missing {
         at: Instant::now(),
         delay: Duration::from_secs(10),
@@ -199,7 +220,7 @@ fn a_name_that_no_image_can_have_is_called_that() {
 #[test]
 fn between_two_attempts_users_see_how_the_first_ended() {
     let mut state = state("Always");
-    state.sandbox = Sandbox::Ready { pid: 9, address: Ipv4Addr::new(10, 42, 0, 7) };
+    state.sandbox = Sandbox::Ready { pid: 9, addresses: Ipv4Addr::new(10, 42, 0, 7).into() };
     state.slots[0].attempt = 1;
     state.slots[0].last = Some(ended(3));
     for run in [Run::Idle, Run::Creating, Run::Starting { id: id() }] {
@@ -248,7 +269,7 @@ fn init_containers_hold_the_others_back() {
     let mut state =
         State::new(Arc::new(Wanted::of(&pod)), Moment { wall: now(), mono: Instant::now() });
     state.slots[0].run = running(true);
-    let facts = Facts { host_ip: Ipv4Addr::LOCALHOST, now: now() };
+    let facts = Facts { host_ips: Ipv4Addr::LOCALHOST.into(), now: now() };
     let status = pod_status(&state, &pod, None, facts);
     let json = json_of(&status);
     assert_eq!(json["phase"], "Pending");
@@ -270,9 +291,9 @@ fn readiness_gates_and_what_others_say_are_kept() {
     gated.spec.as_mut().unwrap().readiness_gates =
         Some(serde_json::from_value(json!([{"conditionType": "example.com/lb"}])).unwrap());
     let mut state = state("Always");
-    state.sandbox = Sandbox::Ready { pid: 9, address: Ipv4Addr::new(10, 42, 0, 7) };
+    state.sandbox = Sandbox::Ready { pid: 9, addresses: Ipv4Addr::new(10, 42, 0, 7).into() };
     state.slots[0].run = running(true);
-    let facts = Facts { host_ip: Ipv4Addr::LOCALHOST, now: now() };
+    let facts = Facts { host_ips: Ipv4Addr::LOCALHOST.into(), now: now() };
     let status = pod_status(&state, &gated, None, facts);
     assert!(conditions(&status).contains(&"Ready=False(ReadinessGatesNotReady)".to_owned()));
     gated.status = Some(

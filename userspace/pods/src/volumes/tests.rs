@@ -21,7 +21,12 @@ fn run(volumes: serde_json::Value, dir: &Path) -> Result<Places, VolumeError> {
         "spec": {"containers": [], "volumes": volumes},
     }))
     .unwrap();
-    let facts = PodFacts { pod: &pod, pod_ip: None, host_ip: Ipv4Addr::LOCALHOST, node_name: "n1" };
+    let facts = PodFacts {
+        pod: &pod,
+        pod_ips: None,
+        host_ips: Ipv4Addr::LOCALHOST.into(),
+        node_name: "n1",
+    };
     prepare(facts, &snapshot(), dir)
 }
 

@@ -285,7 +285,7 @@ impl NetPort for Node {
         self.write(format!("connect {pod_uid}"));
         let last = u8::try_from(netns_pid + 1).unwrap();
         Ok(Connected {
-            address: Ipv4Addr::new(10, 42, 0, last),
+            addresses: Ipv4Addr::new(10, 42, 0, last).into(),
             link: PodLink {
                 name: "bl".into(),
                 host_ifindex: netns_pid,

@@ -27,7 +27,7 @@ fn what_still_runs_is_adopted_untouched() {
     assert_eq!(actions, ["Connect 9"]);
     assert_eq!(walk.step(Event::Tick), ["PrepareVolumes"]);
     walk.step(Event::VolumesReady);
-    assert_eq!(walk.step(Event::Connected { address: ADDRESS }), [""; 0]);
+    assert_eq!(walk.step(Event::Connected { addresses: ADDRESS.into() }), [""; 0]);
     assert!(walk.state.slots[0].is_ready());
     assert_eq!(walk.state.slots[0].attempt, 3);
     assert_eq!(walk.exit(0, 1), ["Remove", "ResolveImage 0"]);
@@ -71,9 +71,9 @@ fn what_ended_while_nobody_looked_is_restarted_or_over() {
         message: None,
     };
     let (mut walk, _) = adopted("Never", Found_::Exited(exit.clone()), &Prior::default());
-    assert_eq!(walk.step(Event::Connected { address: ADDRESS }), ["TearDown"]);
+    assert_eq!(walk.step(Event::Connected { addresses: ADDRESS.into() }), ["TearDown"]);
     let (mut walk, _) = adopted("Always", Found_::Exited(exit), &Prior::default());
-    walk.step(Event::Connected { address: ADDRESS });
+    walk.step(Event::Connected { addresses: ADDRESS.into() });
     assert_eq!(walk.step(Event::VolumesReady), ["Remove", "ResolveImage 0"]);
     assert_eq!(walk.state.slots[0].attempt, 4);
 }
