@@ -250,8 +250,12 @@ impl Node {
         left.extend(
             links.lines().filter(|line| line.contains(": bl")).map(|line| format!("link: {line}")),
         );
-        let routes = self.net.ip("route show proto 190").unwrap_or_default();
-        left.extend(routes.lines().map(|line| format!("route: {line}")));
+        for family in ["-4", "-6"] {
+            let routes = self.net.ip(&format!("{family} route show proto 190")).unwrap_or_default();
+            left.extend(routes.lines().map(|line| format!("route: {line}")));
+        }
+        let own = self.net.ip("-6 -o address show dev lo scope global").unwrap_or_default();
+        left.extend(own.lines().map(|line| format!("address: {line}")));
         left.extend(processes_with(&folder).into_iter().map(|line| format!("process: {line}")));
         left
     }
