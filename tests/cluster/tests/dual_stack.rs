@@ -1,9 +1,9 @@
 //! A cluster of both families: pods with an address of each, and Services that are reached by either.
 
-use std::process::Output;
+use std::{collections::BTreeSet, process::Output};
 
 use beeline_test_cluster::{HELLO, LIMIT, import_image, place};
-use beeline_test_support::{Kubectl, Net, Node, NodeOptions, eventually, skip};
+use beeline_test_support::{Cluster, Kubectl, Net, Node, NodeOptions, eventually, skip};
 use serde_json::{Value, json};
 
 /// The node's addresses, on a link that leads nowhere.
@@ -110,6 +110,50 @@ fn a_cluster_of_one_family_knows_nothing_of_the_other() -> anyhow::Result<()> {
     assert!(told.contains(NODE_V4) && !told.contains(NODE_V6), "{told}");
     assert_eq!(node.net.ip("-6 route show proto 190")?, "");
     assert!(!node.net.ip("-6 address show dev lo")?.contains("fd"), "only ::1 is there");
+    Ok(())
+}
+
+#[test]
+fn pods_of_several_nodes_reach_each_other_by_both_families() -> anyhow::Result<()> {
+    if skip() {
+        return Ok(());
+    }
+    let cluster = Cluster::up_with_both_families(1, &RANGES)?;
+    let [server, agent] = &cluster.nodes[..] else { anyhow::bail!("two nodes were asked for") };
+    for node in [server, agent] {
+        import_image(node, "hello:1")?;
+    }
+    let kubectl = server.kubectl();
+    kubectl.apply(&HELLO.replace("  selector: { app: hello }\n  ports:", PREFER_DUAL));
+    kubectl.run(&["rollout", "status", "deploy/hello", "--timeout=90s"]);
+    eventually(LIMIT, "a slice with all three", || sliced(&kubectl, "IPv6").len() == 3);
+    let ranges: BTreeSet<String> = sliced(&kubectl, "IPv6")
+        .iter()
+        .filter_map(|address| address.rsplit_once("::").map(|(range, _)| range.to_owned()))
+        .collect();
+    assert_eq!(ranges.len(), 2, "pods run on both nodes: {ranges:?}");
+
+    let ips = texts(&kubectl.json(&["get", "service", "hello"])["spec"]["clusterIPs"]);
+    for node in [server, agent] {
+        let told = kubectl.json(&["get", "node", &node.name])["status"]["addresses"].to_string();
+        let number = node.name.trim_start_matches('n');
+        assert!(told.contains(&format!("\"2001:db8:77::{number}\"")), "{told}");
+        let direct = sliced(&kubectl, "IPv6").into_iter().map(|ip| format!("http://[{ip}]:8080/"));
+        for url in direct.chain([format!("http://{}/", ips[0]), format!("http://[{}]/", ips[1])]) {
+            let curl = format!("curl -sgf -m 5 {url}");
+            eventually(LIMIT, &format!("{url} from {}", node.name), || {
+                let from_pod = in_pod(node, &place(node, "hello"), &curl);
+                let from_node = node.host_command(&curl).output();
+                let both = [from_pod.ok(), from_node.ok()].into_iter().flatten();
+                both.filter(is_answer).count() == 2
+            });
+        }
+        let curl = format!("for i in $(seq 30); do curl -sgf -m 5 http://[{}]/; done", ips[1]);
+        let said = node.host_command(&curl).output()?;
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let names: BTreeSet<&str> = said.lines().collect();
+        assert_eq!((said.lines().count(), names.len()), (30, 3), "everybody answers: {said}");
+    }
     Ok(())
 }
 

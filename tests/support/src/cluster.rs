@@ -21,24 +21,43 @@ pub struct Cluster {
     switch: Net,
     /// How many were plugged in so far; a port is never used twice.
     plugged: AtomicU8,
+    families: Families,
+}
+
+/// Which addresses nodes have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Families {
+    V4,
+    Both,
 }
 
 impl Cluster {
     /// A server that is a node itself, and so many agents.
     pub fn up(agents: usize) -> anyhow::Result<Self> {
-        Self::start("up", agents)
+        Self::start("up", agents, &[], Families::V4)
+    }
+
+    /// The same, with nodes that have an address of each family, and further arguments of the server.
+    pub fn up_with_both_families(agents: usize, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start("up", agents, arguments, Families::Both)
     }
 
     /// A server that runs no pods, and so many agents.
     pub fn server(agents: usize) -> anyhow::Result<Self> {
-        Self::start("server", agents)
+        Self::start("server", agents, &[], Families::V4)
     }
 
-    fn start(command: &str, agents: usize) -> anyhow::Result<Self> {
+    fn start(
+        command: &str,
+        agents: usize,
+        arguments: &[&str],
+        families: Families,
+    ) -> anyhow::Result<Self> {
         let switch = Net::new()?;
         switch.bridge()?;
-        let mut cluster = Self { nodes: Vec::new(), switch, plugged: AtomicU8::new(0) };
-        let mut server = cluster.node(command, &["--listen=192.0.2.1:6443"])?;
+        let mut cluster = Self { nodes: Vec::new(), switch, plugged: AtomicU8::new(0), families };
+        let arguments = [&["--listen=192.0.2.1:6443"], arguments].concat();
+        let mut server = cluster.node(command, &arguments)?;
         server.start()?;
         cluster.nodes.push(server);
         let token = cluster.token();
@@ -75,6 +94,9 @@ impl Cluster {
         let number = self.plugged.fetch_add(1, Ordering::Relaxed) + 1;
         let net = Net::new()?;
         net.plug(&self.switch, &format!("p{number}"), &format!("192.0.2.{number}/24"))?;
+        if self.families == Families::Both {
+            net.ip(&format!("addr add 2001:db8:77::{number}/64 dev eth0 nodad"))?;
+        }
         let mut arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
         arguments.push(format!("--node-ip=192.0.2.{number}"));
         Node::new(
