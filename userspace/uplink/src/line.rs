@@ -100,10 +100,13 @@ impl Line {
 
     fn hello(&self) -> Result<wire::Hello, serde_json::Error> {
         let Config { node_name, instance, epoch_in_force, node } = &self.config;
+        let mut node = node.clone();
+        // What was said since is newer than what the node was introduced with.
+        node.status = self.outbox.newest_node_status().or(node.status);
         Ok(wire::Hello {
             node_name: node_name.clone(),
             instance: instance.clone(),
-            node_json: serde_json::to_vec(node)?,
+            node_json: serde_json::to_vec(&node)?,
             epoch_in_force: *epoch_in_force,
         })
     }

@@ -87,6 +87,11 @@ impl Outbox {
         self.filled.notify_one();
     }
 
+    /// The newest that the node said of itself, if it has said anything.
+    pub(crate) fn newest_node_status(&self) -> Option<NodeStatus> {
+        self.state().node.as_ref().and_then(|said| serde_json::from_slice(&said.status_json).ok())
+    }
+
     pub(crate) fn event(&self, event: &Event) {
         let Ok(event_json) = serde_json::to_vec(event) else { return };
         let mut state = self.state();
@@ -173,5 +178,17 @@ mod tests {
         outbox.prune(&Snapshot { complete: true, ..Snapshot::default() });
         outbox.renew();
         assert!(outbox.take().is_empty());
+    }
+
+    #[test]
+    fn what_a_node_said_last_of_itself_is_remembered_when_it_was_sent() {
+        let outbox = Outbox::default();
+        assert_eq!(outbox.newest_node_status(), None);
+        let of = |phase: &str| NodeStatus { phase: Some(phase.into()), ..NodeStatus::default() };
+        for phase in ["Pending", "Running"] {
+            outbox.node_status(&of(phase));
+            outbox.take();
+            assert_eq!(outbox.newest_node_status(), Some(of(phase)));
+        }
     }
 }
