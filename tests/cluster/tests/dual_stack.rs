@@ -114,6 +114,36 @@ fn a_cluster_of_one_family_knows_nothing_of_the_other() -> anyhow::Result<()> {
 }
 
 #[test]
+fn pods_that_run_gain_the_second_family() -> anyhow::Result<()> {
+    if skip() {
+        return Ok(());
+    }
+    let mut node = node_of_both_families(&[])?;
+    let kubectl = node.kubectl();
+    kubectl.apply(HELLO);
+    kubectl.apply(CLIENTS);
+    kubectl.run(&["rollout", "status", "deploy/hello", "--timeout=60s"]);
+    kubectl.run(&["wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s"]);
+    let before = addresses(&kubectl);
+    node.terminate();
+    node.set_arguments(&RANGES);
+    node.start()?;
+    eventually(LIMIT, "every pod has two addresses", || {
+        addresses(&kubectl).iter().all(|(_, ips)| ips.len() == 2)
+    });
+    let first = |(name, ips): (String, Vec<String>)| (name, ips.into_iter().next());
+    let (was, is) = (before.into_iter().map(first), addresses(&kubectl).into_iter().map(first));
+    assert!(was.eq(is), "those that they had stay");
+    let patch = r#"{"spec":{"ipFamilyPolicy":"PreferDualStack"}}"#;
+    kubectl.run(&["patch", "service", "hello", "-p", patch]);
+    let ips = texts(&kubectl.json(&["get", "service", "hello"])["spec"]["clusterIPs"]);
+    for url in [format!("http://{}/", ips[0]), format!("http://[{}]/", ips[1])] {
+        eventually(LIMIT, &format!("{url} answers"), || everybody_is_answered(&node, &url));
+    }
+    Ok(())
+}
+
+#[test]
 fn pods_of_several_nodes_reach_each_other_by_both_families() -> anyhow::Result<()> {
     if skip() {
         return Ok(());

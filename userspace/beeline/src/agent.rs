@@ -88,6 +88,7 @@ impl Agent {
             tasks,
         );
         let network = Network::find(&config, &uplink).await?;
+        network.follow(&config, &uplink, tasks);
         ground.net.install_guards(network.guarded()).await?;
         ground.join(&network).await?;
         let range_v6 = network.v6.map(|v6| v6.pod_cidr);

@@ -1,6 +1,7 @@
 //! The ranges that control gave this node, kept so that a restart without control finds them.
 
 use anyhow::{Context as _, bail};
+use beeline_kit::Tasks;
 use beeline_uplink::{Uplink, Welcome};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -53,14 +54,35 @@ impl Network {
         let mut welcome = uplink.welcome();
         let heard = welcome.borrow_and_update().clone();
         match (known, heard) {
-            (Some(known), None) => Ok(known),
+            // With a second family among its own flags, the server that has it is in this process.
+            (Some(known), None) if known.v6.is_some() || config.pod_cidr.v6.is_none() => Ok(known),
             (known, Some(heard)) => Self::agree(known, &heard, &path),
-            (None, None) => {
+            (known, None) => {
                 let heard =
                     welcome.wait_for(Option::is_some).await.context("wait for the server")?.clone();
-                Self::agree(None, &heard.context("the server said nothing")?, &path)
+                Self::agree(known, &heard.context("the server said nothing")?, &path)
             }
         }
+    }
+
+    /// Keep what the server says later, if it differs from what is known from before: for the next start.
+    pub fn follow(self, config: &Config, uplink: &Uplink, tasks: &Tasks) {
+        let (path, mut welcome) = (config.data_dir.join(FILE), uplink.welcome());
+        let token = tasks.token();
+        tasks.spawn("network", async move {
+            let heard = token.run_until_cancelled(welcome.wait_for(Option::is_some)).await;
+            let Some(heard) = heard.and_then(Result::ok).and_then(|heard| heard.clone()) else {
+                return;
+            };
+            match Self::agree(Some(self), &heard, &path) {
+                Ok(now) if now == self => {}
+                Ok(_) => tracing::warn!(
+                    "the cluster has an IPv6 range since this agent was last started: start it once more, and its pods \
+                     get addresses of it"
+                ),
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "the server's ranges"),
+            }
+        });
     }
 
     /// What the file says; a damaged one is as good as none, as the server knows it all and nothing is lost.
@@ -121,5 +143,42 @@ impl Ipv6 {
             cluster_pod_cidr: six(&heard.cluster_pod_cidrs)?,
             service_cidr: six(&heard.service_cidrs)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(pods: &[&str], cluster: &[&str], services: &[&str]) -> Welcome {
+        let texts = |all: &[&str]| -> Vec<String> { all.iter().map(ToString::to_string).collect() };
+        Welcome {
+            pod_cidr: pods[0].to_owned(),
+            cluster_pod_cidr: cluster[0].to_owned(),
+            service_cidr: services[0].to_owned(),
+            pod_cidrs: texts(pods),
+            cluster_pod_cidrs: texts(cluster),
+            service_cidrs: texts(services),
+        }
+    }
+
+    #[test]
+    fn a_second_family_may_come_and_not_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let four = told(&["10.42.3.0/24"], &["10.42.0.0/16"], &["10.43.0.0/16"]);
+        let both = told(
+            &["10.42.3.0/24", "fd42:0:0:3::/64"],
+            &["10.42.0.0/16", "fd42::/48"],
+            &["10.43.0.0/16", "fd43::/108"],
+        );
+        let first = Network::agree(None, &four, &path).unwrap();
+        assert_eq!(first.guarded().len(), 2);
+        let second = Network::agree(Some(first), &both, &path).unwrap();
+        assert_eq!(second.guarded().len(), 4);
+        let kept = Network::read(&std::fs::read(&path).unwrap(), &path);
+        assert_eq!(kept, Some(second), "the next start knows without asking");
+        let error = Network::agree(kept, &four, &path).unwrap_err().to_string();
+        assert!(error.contains("another cluster"), "{error}");
     }
 }
