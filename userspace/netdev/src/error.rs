@@ -77,7 +77,9 @@ impl NetError {
 fn remedy(source: &io::Error) -> &'static str {
     match source.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => "; run the agent as root or with CAP_NET_ADMIN",
-        Some(libc::EOPNOTSUPP) => "; the kernel lacks veth (modprobe veth)",
+        Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT) => {
+            "; the kernel lacks veth (modprobe veth), or has IPv6 switched off, which pods of both families need"
+        }
         Some(libc::ENETUNREACH | libc::EHOSTUNREACH) => {
             "; the next hop is on no segment of this node, and routes between segments need an overlay"
         }

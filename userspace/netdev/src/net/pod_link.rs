@@ -136,6 +136,7 @@ impl Plan {
             link: name.clone(),
         })?;
         self.quiet_ipv6(name)?;
+        sysctl::set(Family::V6, name, "accept_ra", "0")?;
         if self.addresses.v6.is_some() {
             sysctl::forward(Family::V6, name)?;
         }
@@ -181,12 +182,12 @@ impl Plan {
     /// Of IPv6 only what the pod has an address for: neighbours are fixed, so that neither end needs a link-local address,
     /// and nobody asks for routers or whether an address is taken.
     fn quiet_ipv6(&self, link: &str) -> Result<(), NetError> {
-        let disabled = if self.addresses.v6.is_some() { "0" } else { "1" };
-        sysctl::set(Family::V6, link, "accept_ra", "0")?;
-        if self.addresses.v6.is_some() {
-            sysctl::set(Family::V6, link, "addr_gen_mode", ADDRESSES_BY_HAND)?;
+        if self.addresses.v6.is_none() {
+            return sysctl::set(Family::V6, link, "disable_ipv6", "1");
         }
-        sysctl::set(Family::V6, link, "disable_ipv6", disabled)
+        sysctl::set(Family::V6, link, "accept_ra", "0")?;
+        sysctl::set(Family::V6, link, "addr_gen_mode", ADDRESSES_BY_HAND)?;
+        sysctl::set(Family::V6, link, "disable_ipv6", "0")
     }
 
     fn neighbour(&self, what: &str, ifindex: u32, address: IpAddr, mac: Mac) -> Change {
