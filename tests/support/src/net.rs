@@ -26,7 +26,7 @@ impl Net {
             .spawn()
             .context("run unshare")?;
         let net = Self { holder };
-        eventually(Duration::from_secs(5), "the new namespace", || {
+        eventually(Duration::from_secs(30), "the new namespace", || {
             std::fs::read_link(net.path()).is_ok_and(|link| link != own)
                 && std::fs::read_to_string(format!("/proc/{}/comm", net.pid()))
                     .is_ok_and(|comm| comm.trim() == "sleep")
