@@ -1,9 +1,16 @@
 //! `cargo xtask test`: all tests there are.
 
+use std::process::Command;
+
 use crate::{build_ebpf, exec, setup};
 
 /// Build the kernel object and the binary, then run the tests.
 pub fn run(args: &[String]) -> anyhow::Result<()> {
+    run_with(exec::cargo, args)
+}
+
+/// The same with another way to build.
+pub fn run_with(cargo: fn() -> Command, args: &[String]) -> anyhow::Result<()> {
     setup::run()?;
     build_ebpf::run()?;
     if !exec::is_root() {
@@ -12,7 +19,7 @@ pub fn run(args: &[String]) -> anyhow::Result<()> {
         );
     }
     // The whole workspace, so that features are those of the tests and nothing is built twice.
-    exec::run(exec::cargo().args(["build", "--workspace"]))?;
+    exec::run(cargo().args(["build", "--workspace"]))?;
     let scope: &[&str] = if args.is_empty() { &["--workspace", "--no-fail-fast"] } else { &[] };
-    exec::run(exec::cargo().arg("test").args(scope).args(args))
+    exec::run(cargo().arg("test").args(scope).args(args))
 }
