@@ -54,7 +54,7 @@ impl Beeline {
         Ok(Box::new(Self { launcher: launcher.clone(), extras, agent: None, bpf_root: None }))
     }
 
-    fn start(&self, world: &World) -> Result<Worker, BenchError> {
+    fn start(&self, world: &World, services: usize) -> Result<Worker, BenchError> {
         let mut agent = Worker::start(&self.launcher, &world.node, None, None)?;
         let Some(cgroup_root) = world.cgroup.clone() else {
             return Err(agent.complain("no cgroup v2 is mounted".to_owned()));
@@ -66,6 +66,7 @@ impl Beeline {
             node: NODE,
             uplink: "up0".to_owned(),
             in_driver: self.extras.in_driver,
+            backends: room_for(services),
             flow_records: self.extras.flow_records,
             client: CLIENT,
             client_cookie: netns::cookie_of_path(&world.client.path())?,
@@ -106,6 +107,12 @@ impl Drop for Beeline {
     }
 }
 
+/// Backends of so many Services, and of changes whose backends still drain.
+fn room_for(services: usize) -> u32 {
+    const DRAINING: usize = 4096;
+    u32::try_from(services.saturating_mul(ENDPOINTS) + DRAINING).unwrap_or(u32::MAX)
+}
+
 fn no_agent(message: String) -> BenchError {
     BenchError::Worker { place: "agent".to_owned(), message }
 }
@@ -113,8 +120,8 @@ fn no_agent(message: String) -> BenchError {
 impl Mode for Beeline {
     fn load(&mut self, world: &World, cluster: &Cluster) -> Result<Duration, BenchError> {
         self.bpf_root = Some(world.folder.join("bpf"));
-        self.agent = Some(self.start(world)?);
         let services = cluster.services.len().saturating_sub(2);
+        self.agent = Some(self.start(world, services)?);
         self.time(&Order::AgentLoad { services, endpoints: ENDPOINTS })
     }
 

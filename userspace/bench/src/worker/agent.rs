@@ -2,7 +2,7 @@
 
 use std::{fs, io, net::SocketAddr, time::Instant};
 
-use beeline_datapath::{Config, Datapath, Edge, EndpointAttach, charged_bytes};
+use beeline_datapath::{Config, Datapath, Edge, EndpointAttach, Sizes, charged_bytes};
 use beeline_kit::Tasks;
 use beeline_tables::{
     Backend, Change, EndpointIdentity, Epoch, Identity, NodeName, ObjectName, Protocol, Reader,
@@ -46,6 +46,7 @@ impl Agent {
         config.uplinks = vec![place.uplink.clone()];
         config.edge = if place.in_driver { Edge::Native } else { Edge::Off };
         config.flow_records = place.flow_records;
+        config.sizes = sizes(place.backends);
         let datapath = runtime.block_on(async {
             let datapath = Datapath::start(config, &tasks).await.map_err(explain)?;
             let mut events = datapath.events(&tasks).await.map_err(explain)?;
@@ -110,6 +111,17 @@ impl Agent {
         let work = self.datapath.reconcile(snapshot);
         self.runtime.block_on(work).map_err(explain)?;
         Ok(Answer::Nanos(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// The usual ones, or what so many backends need.
+fn sizes(backends: u32) -> Sizes {
+    let usual = Sizes::default();
+    Sizes {
+        backends: usual.backends.max(backends),
+        // Twice while a list is replaced, and no node ports for more than a few.
+        slots: usual.slots.max(backends.saturating_mul(2)),
+        ..usual
     }
 }
 

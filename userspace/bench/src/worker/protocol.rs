@@ -98,6 +98,8 @@ pub struct AgentPlace {
     pub uplink: String,
     /// Whether packets from there are translated in its driver.
     pub in_driver: bool,
+    /// For how many backends the maps are to have room at least.
+    pub backends: u32,
     /// Whether flows are recorded.
     pub flow_records: bool,
     /// The client: a pod of the node.
