@@ -40,6 +40,7 @@ mod peers;
 mod ports;
 mod pressure;
 mod streams;
+mod warning;
 
 use network::Network;
 use ports::{DatapathAdapter, NetAdapter, UplinkReporter};

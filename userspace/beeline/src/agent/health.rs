@@ -12,12 +12,10 @@ use beeline_healthcheck::{Addresses, HealthChecks, Refusal, Refusals};
 use beeline_kit::Tasks;
 use beeline_tables::{Epoch, NodeName, ObjectName, Reader};
 use beeline_uplink::Uplink;
-use k8s_openapi::{
-    api::core::v1::{Event, EventSource, ObjectReference},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
-    jiff::Timestamp,
-};
+use k8s_openapi::api::core::v1::{Event, ObjectReference};
 use tokio::sync::watch;
+
+use super::warning::Warning;
 
 /// A change that waits longer for the kernel makes the node unwell, as it does kube-proxy.
 const BEHIND_MAX: Duration = Duration::from_secs(60);
@@ -89,35 +87,16 @@ fn tell(mut refusals: watch::Receiver<Refusals>, uplink: Uplink, node: &str, tas
 
 fn event(service: &ObjectName, refusal: &Refusal, node: &str, now: SystemTime) -> Event {
     let (port, why) = (refusal.at.port(), &refusal.why);
-    let time = Timestamp::try_from(now).ok().map(Time);
-    Event {
-        count: Some(1),
-        first_timestamp: time.clone(),
-        last_timestamp: time,
-        involved_object: ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Service".to_owned()),
-            namespace: Some(service.namespace.to_string()),
-            name: Some(service.name.to_string()),
-            ..ObjectReference::default()
-        },
-        message: Some(format!(
-            "node {node} failed to start healthcheck \"{service}\" on port {port}: {why}"
-        )),
-        metadata: ObjectMeta {
-            namespace: Some(service.namespace.to_string()),
-            ..ObjectMeta::default()
-        },
-        reason: Some(REASON.to_owned()),
-        reporting_component: Some(COMPONENT.to_owned()),
-        reporting_instance: Some(node.to_owned()),
-        source: Some(EventSource {
-            component: Some(COMPONENT.to_owned()),
-            host: Some(node.to_owned()),
-        }),
-        type_: Some("Warning".to_owned()),
-        ..Event::default()
-    }
+    let about = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Service".to_owned()),
+        namespace: Some(service.namespace.to_string()),
+        name: Some(service.name.to_string()),
+        ..ObjectReference::default()
+    };
+    let message =
+        format!("node {node} failed to start healthcheck \"{service}\" on port {port}: {why}");
+    Warning { about, reason: REASON, message, component: COMPONENT, node }.event(now)
 }
 
 #[cfg(test)]

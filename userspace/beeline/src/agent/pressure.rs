@@ -7,11 +7,9 @@ use std::{collections::BTreeSet, time::SystemTime};
 use beeline_datapath::{Datapath, Usage};
 use beeline_kit::Tasks;
 use beeline_uplink::Uplink;
-use k8s_openapi::{
-    api::core::v1::{Event, EventSource, ObjectReference},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
-    jiff::Timestamp,
-};
+use k8s_openapi::api::core::v1::{Event, ObjectReference};
+
+use super::warning::Warning;
 
 const COMPONENT: &str = "beeline-datapath";
 const REASON: &str = "DataplaneMapPressure";
@@ -35,34 +33,19 @@ pub fn follow(datapath: &Datapath, uplink: Uplink, node_name: &str, tasks: &Task
     });
 }
 
-fn event(usage: &Usage, node_name: &str, now: SystemTime) -> Event {
+fn event(usage: &Usage, node: &str, now: SystemTime) -> Event {
     let Usage { map, entries, limit } = usage;
-    let time = Timestamp::try_from(now).ok().map(Time);
-    Event {
-        count: Some(1),
-        first_timestamp: time.clone(),
-        last_timestamp: time,
-        involved_object: ObjectReference {
-            kind: Some("Node".to_owned()),
-            name: Some(node_name.to_owned()),
-            // Upstream's tools look for a node's events under its name.
-            uid: Some(node_name.to_owned()),
-            ..ObjectReference::default()
-        },
-        message: Some(format!(
-            "map {map} holds {entries} of {limit} entries: start the agent with a larger --map-size {map}=N after draining the node"
-        )),
-        metadata: ObjectMeta { namespace: Some("default".to_owned()), ..ObjectMeta::default() },
-        reason: Some(REASON.to_owned()),
-        reporting_component: Some(COMPONENT.to_owned()),
-        reporting_instance: Some(node_name.to_owned()),
-        source: Some(EventSource {
-            component: Some(COMPONENT.to_owned()),
-            host: Some(node_name.to_owned()),
-        }),
-        type_: Some("Warning".to_owned()),
-        ..Event::default()
-    }
+    let about = ObjectReference {
+        kind: Some("Node".to_owned()),
+        name: Some(node.to_owned()),
+        // Upstream's tools look for a node's events under its name.
+        uid: Some(node.to_owned()),
+        ..ObjectReference::default()
+    };
+    let message = format!(
+        "map {map} holds {entries} of {limit} entries: start the agent with a larger --map-size {map}=N after draining the node"
+    );
+    Warning { about, reason: REASON, message, component: COMPONENT, node }.event(now)
 }
 
 #[cfg(test)]
