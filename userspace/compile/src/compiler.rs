@@ -238,8 +238,8 @@ impl Compiler {
         touched
     }
 
-    /// Brings the ports of some Services to what is wanted now. All claims on frontends stand before the first port is put,
-    /// so that who has a frontend is known by then.
+    /// Brings the ports of some Services to what is wanted now. Their claims on frontends stand before the first of them is
+    /// put, and those of lesser names before: so who has a frontend is known by then.
     fn put_services(
         &mut self,
         services: &[Named<'_>],

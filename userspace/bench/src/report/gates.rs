@@ -136,9 +136,9 @@ fn scale(figures: &[Figure]) -> Gate {
     };
     let median = many.median / one.median;
     // The medians decide: both sizes are measured one after the other, and a shared host's drift is in their spreads.
-    let reached = Some(median <= most);
+    let reached = median <= most;
     let bound = Some(many.max / one.min);
-    Gate { what, wanted, median: Some(median), bound, services: Some(many.services), reached }
+    at_size(services, Gate { median: Some(median), bound, ..judged(what, wanted, many, reached) })
 }
 
 /// What recording flows leaves of a rate.
@@ -165,8 +165,21 @@ fn memory(figures: &[Figure]) -> Gate {
     let found = size.and_then(|size| super::find(figures, Kind::Memory, ModeName::Beeline, size));
     let Some(ours) = found else { return unmeasured(what, wanted) };
     let (median, bound) = (Some(ours.median), Some(ours.max));
-    let reached = Some(ours.max <= most);
-    Gate { what, wanted, median, bound, services: Some(ours.services), reached }
+    at_size(services, Gate { median, bound, ..judged(what, wanted, ours, ours.max <= most) })
+}
+
+fn judged(what: String, wanted: String, figure: &Figure, reached: bool) -> Gate {
+    let (services, reached) = (Some(figure.services), Some(reached));
+    Gate { services, reached, ..unmeasured(what, wanted) }
+}
+
+/// What grows with the number of Services is missed with fewer than the goal names, if it is, but not reached with fewer.
+fn at_size(wanted: usize, gate: Gate) -> Gate {
+    let too_few = gate.services.is_some_and(|services| services < wanted);
+    if too_few && gate.reached == Some(true) {
+        return Gate { services: None, reached: None, ..gate };
+    }
+    gate
 }
 
 fn unmeasured(what: String, wanted: String) -> Gate {
@@ -248,6 +261,16 @@ mod tests {
         let gates = of(&figures);
         let gate = gates.iter().find(|gate| gate.services == Some(1)).unwrap();
         assert_eq!((gate.reached, gate.bound), (None, None));
+    }
+
+    #[test]
+    fn what_grows_with_services_is_not_reached_with_few() {
+        let outcome = |services, mebibytes| {
+            let figures = [figure(Kind::Memory, ModeName::Beeline, services, &[mebibytes])];
+            of(&figures).iter().find(|gate| gate.what.contains("memory")).unwrap().reached
+        };
+        assert_eq!((outcome(1000, 70.0), outcome(1000, 90.0)), (None, Some(false)));
+        assert_eq!((outcome(30_000, 70.0), outcome(30_000, 90.0)), (Some(true), Some(false)));
     }
 
     #[test]
