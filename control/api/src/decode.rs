@@ -93,7 +93,7 @@ pub fn fields(
     value: &mut Value,
     duplicates: &[String],
 ) -> Result<Vec<String>, ApiError> {
-    let checked = (kind.check)(value);
+    let checked = strict::check(value, kind.schema());
     if let Some(why) = checked.error {
         let k = kind.kind;
         return Err(ApiError::bad_request(format!(

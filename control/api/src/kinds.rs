@@ -4,9 +4,10 @@
 
 use serde_json::Value;
 
-use crate::decode::strict::Checked;
+use crate::patch::schema::Schema;
 use crate::status::Cause;
 use crate::time::Timestamp;
+use crate::types::{PLAIN, types};
 
 mod configmap;
 mod deployment;
@@ -95,8 +96,6 @@ pub struct KindInfo {
     pub fields: &'static [&'static str],
     /// Value of such a field, in text as upstream compares it.
     pub field: fn(&Value, &str) -> String,
-    /// Unknown fields and type errors.
-    pub check: fn(&Value) -> Checked,
     /// Fills in defaults.
     pub default: fn(&mut Value),
     /// Creation keeps the status it was sent (nodes register with one).
@@ -113,8 +112,21 @@ pub struct KindInfo {
     pub validate_update: fn(&Value, &Value, &mut Causes),
     /// Validation of what `/status` was sent.
     pub validate_status: fn(&Value, &mut Causes),
-    /// Strategic merge and apply semantics of lists and maps.
-    pub schema: crate::patch::schema::Schema,
+    /// Another version of a kind: how it is read and written.
+    pub view: Option<View>,
+}
+
+/// A version of a kind that is stored as another.
+#[derive(Debug, Clone, Copy)]
+pub struct View {
+    /// The kind that is stored.
+    pub of: &'static KindInfo,
+    /// From the stored form.
+    pub read: fn(&Value) -> Value,
+    /// To the stored form.
+    pub write: fn(Value) -> Value,
+    /// Fields of selectors, and what they are of the stored kind.
+    pub fields: &'static [(&'static str, &'static str)],
 }
 
 /// Where `/scale` finds things.
@@ -139,6 +151,10 @@ pub struct SubresourceInfo {
     pub group_version: Option<(&'static str, &'static str)>,
     /// Verbs offered.
     pub verbs: &'static [&'static str],
+    /// What a write takes over from its body into the object: new, body.
+    pub take: fn(&mut Value, &Value),
+    /// What such a write may not do: new, old.
+    pub validate: fn(&Value, &Value, &mut Causes),
 }
 
 /// One table column.
@@ -187,6 +203,16 @@ impl KindInfo {
         self.subresources.iter().find(|s| s.name == name)
     }
 
+    /// Its type: what fields it has, and how they merge.
+    pub fn schema(&self) -> Schema {
+        types().of_kind(&self.api_version(), self.kind).unwrap_or(&PLAIN)
+    }
+
+    /// The kind as which its objects are stored: itself, unless it is another version of it.
+    pub fn stored(&'static self) -> &'static KindInfo {
+        self.view.map_or(self, |view| view.of)
+    }
+
     /// Key prefix in the store: `/registry/pods/`.
     pub fn key_prefix(&self) -> String {
         if self.group.is_empty() {
@@ -218,8 +244,13 @@ impl Kinds {
         &BUILTIN
     }
 
-    /// All of them, in discovery order.
+    /// All that are stored.
     pub fn iter(&self) -> impl Iterator<Item = &'static KindInfo> + use<> {
+        self.served().filter(|k| k.view.is_none())
+    }
+
+    /// All that are served, other versions of a kind too, in discovery order.
+    pub fn served(&self) -> impl Iterator<Item = &'static KindInfo> + use<> {
         self.all.iter().copied()
     }
 
@@ -230,11 +261,11 @@ impl Kinds {
         version: &str,
         plural: &str,
     ) -> Option<&'static KindInfo> {
-        self.iter().find(|k| k.plural == plural && k.group == group && k.version == version)
+        self.served().find(|k| k.plural == plural && k.group == group && k.version == version)
     }
 
     /// By group, version and kind.
     pub fn by_kind(&self, group: &str, version: &str, kind: &str) -> Option<&'static KindInfo> {
-        self.iter().find(|k| k.kind == kind && k.group == group && k.version == version)
+        self.served().find(|k| k.kind == kind && k.group == group && k.version == version)
     }
 }

@@ -11,6 +11,7 @@
 //! assert_eq!(pods.kind, "Pod");
 //! ```
 
+pub mod cron;
 pub mod decode;
 pub mod intstr;
 pub mod kinds;
@@ -21,6 +22,7 @@ pub mod selectors;
 pub mod status;
 pub mod table;
 pub mod time;
+pub mod types;
 pub mod validate;
 
 pub use kinds::{KindInfo, Kinds};

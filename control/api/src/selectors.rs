@@ -31,7 +31,7 @@ impl FieldSelector {
             if term.is_empty() {
                 continue;
             }
-            let parsed = parse_term(&term).ok_or_else(|| {
+            let mut parsed = parse_term(&term).ok_or_else(|| {
                 ApiError::bad_request(format!("Unable to find \"{}\" that match label selector \"\", field selector \"{text}\": invalid selector: '{term}'; can't understand '{term}'", kind.plural))
             })?;
             let known = matches!(parsed.field.as_str(), "metadata.name" | "metadata.namespace")
@@ -41,6 +41,11 @@ impl FieldSelector {
                     "field label not supported: {}",
                     parsed.field
                 )));
+            }
+            // Objects are looked at as they are stored.
+            let stored = kind.view.and_then(|v| v.fields.iter().find(|(f, _)| *f == parsed.field));
+            if let Some((_, stored)) = stored {
+                (*stored).clone_into(&mut parsed.field);
             }
             terms.push(parsed);
         }

@@ -75,7 +75,7 @@ fn answer(verb: &str, kind: &KindInfo, documents: &[Value]) -> String {
             (kind.validate_status)(&full(kind, object), &mut causes);
             shown(&causes)
         }
-        ("patch", [object, by]) => match patch::strategic(object.clone(), by, kind.schema) {
+        ("patch", [object, by]) => match patch::strategic(object.clone(), by, kind.schema()) {
             Ok(new) => changes(object, &new),
             Err(e) => format!("{e}\n"),
         },

@@ -66,7 +66,7 @@ impl Discovery {
             let place = GROUP_ORDER.iter().position(|g| *g == group).unwrap_or(GROUP_ORDER.len());
             (place, group, version)
         };
-        for kind in kinds.iter() {
+        for kind in kinds.served() {
             groups.entry(key(kind.group, kind.version)).or_default().push(Resource::stored(kind));
         }
         for info in review::REVIEWS {

@@ -35,7 +35,7 @@ impl OpenApi {
                 format!("apis/{group}/{group_version}")
             };
             let served: Vec<_> =
-                kinds.iter().filter(|k| k.group == group && k.version == group_version).collect();
+                kinds.served().filter(|k| k.group == group && k.version == group_version).collect();
             let text = document(&path, &served, version).to_string();
             let hash = hash(&text);
             let url = format!("/openapi/v3/{path}?hash={hash}");

@@ -1,14 +1,14 @@
 //! Kubernetes protobuf bodies into JSON values.
 //!
 //! In: bytes that begin with `k8s\0` and hold a `runtime.Unknown`. Out: the object as the JSON that Go's encoder would
-//! have written for it. The messages are data (`generated/messages.txt`), so a kind more is lines more there.
+//! have written for it. The messages are data (`beeline_api::types`), so a kind more is lines more there.
 //! Refuses: encoding. Every client that sends protobuf reads JSON.
 
 mod scalar;
-mod schema;
 mod transcode;
 mod wire;
 
+use beeline_api::types::types;
 use serde_json::Value;
 
 /// The first bytes of every body.
@@ -47,8 +47,9 @@ pub(crate) fn decode(body: &[u8], default: (&str, &str)) -> Result<Value, Protob
     let api_version =
         if envelope.api_version.is_empty() { default.0 } else { &envelope.api_version };
     let kind = if envelope.kind.is_empty() { default.1 } else { &envelope.kind };
-    let message = schema::schema().of_kind(api_version, kind).ok_or_else(|| {
-        ProtobufError::UnknownKind { api_version: api_version.to_owned(), kind: kind.to_owned() }
+    let message = types().of_kind(api_version, kind).ok_or_else(|| ProtobufError::UnknownKind {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
     })?;
     let mut object = transcode::message(message, envelope.raw, 0)?;
     object.insert("apiVersion".to_owned(), Value::from(api_version));

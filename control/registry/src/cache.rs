@@ -75,8 +75,9 @@ impl Cache {
         Ok((cache, revision))
     }
 
-    /// The bucket of a kind.
-    pub(crate) fn bucket(&self, kind: &KindInfo) -> &Bucket {
+    /// The bucket of a kind, whatever version of it.
+    pub(crate) fn bucket(&self, kind: &'static KindInfo) -> &Bucket {
+        let kind = kind.stored();
         let found = self.buckets.iter().find(|b| std::ptr::eq(b.kind, kind) || b.kind == kind);
         found.expect("there is a bucket for every built-in kind")
     }
@@ -107,7 +108,7 @@ impl Cache {
     /// One object.
     pub(crate) fn get(
         &self,
-        kind: &KindInfo,
+        kind: &'static KindInfo,
         namespace: Option<&str>,
         name: &str,
     ) -> Option<Arc<Object>> {
@@ -117,7 +118,11 @@ impl Cache {
     }
 
     /// All objects of a kind, or of one namespace.
-    pub(crate) fn snapshot(&self, kind: &KindInfo, namespace: Option<&str>) -> Vec<Arc<Object>> {
+    pub(crate) fn snapshot(
+        &self,
+        kind: &'static KindInfo,
+        namespace: Option<&str>,
+    ) -> Vec<Arc<Object>> {
         let bucket = self.bucket(kind);
         let scope = bucket.scope(namespace);
         let objects = bucket.read().objects.clone();
@@ -125,7 +130,7 @@ impl Cache {
     }
 
     /// All objects of a kind as they are now.
-    pub(crate) fn view(&self, kind: &KindInfo) -> View {
+    pub(crate) fn view(&self, kind: &'static KindInfo) -> View {
         View::new(self.bucket(kind).read().objects.clone())
     }
 

@@ -23,6 +23,7 @@ mod scale;
 mod storing;
 mod subresources;
 mod view;
+mod views;
 mod watch;
 mod write;
 

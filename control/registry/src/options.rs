@@ -1,5 +1,6 @@
 //! Who asks, for what, and how: the arguments of every call through the door.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -100,6 +101,12 @@ pub enum Subresource {
     Eviction,
     /// `namespaces/finalize`
     Finalize,
+    /// `certificatesigningrequests/approval`
+    Approval,
+    /// `pods/ephemeralcontainers`
+    EphemeralContainers,
+    /// `pods/resize`
+    Resize,
 }
 
 impl Subresource {
@@ -111,6 +118,9 @@ impl Subresource {
             "binding" => Self::Binding,
             "eviction" => Self::Eviction,
             "finalize" => Self::Finalize,
+            "approval" => Self::Approval,
+            "ephemeralcontainers" => Self::EphemeralContainers,
+            "resize" => Self::Resize,
             _ => return None,
         })
     }
@@ -123,6 +133,9 @@ impl Subresource {
             Self::Binding => "binding",
             Self::Eviction => "eviction",
             Self::Finalize => "finalize",
+            Self::Approval => "approval",
+            Self::EphemeralContainers => "ephemeralcontainers",
+            Self::Resize => "resize",
         }
     }
 }
@@ -150,6 +163,15 @@ impl Target {
     pub fn object(kind: &'static KindInfo, namespace: Option<&str>, name: &str) -> Self {
         let namespace = if kind.namespaced { namespace.map(str::to_owned) } else { None };
         Self { kind, namespace, name: Some(name.to_owned()), subresource: None }
+    }
+
+    /// The same, as it is stored: kinds of another version are stored as one.
+    #[must_use]
+    pub(crate) fn stored(&self) -> Cow<'_, Self> {
+        match self.kind.view {
+            None => Cow::Borrowed(self),
+            Some(view) => Cow::Owned(Self { kind: view.of, ..self.clone() }),
+        }
     }
 
     /// The same object's part.

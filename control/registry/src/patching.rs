@@ -11,6 +11,7 @@ use crate::options::{Caller, Patch, Subresource, Target, WriteOptions};
 use crate::prepare;
 use crate::registry::Registry;
 use crate::scale;
+use crate::views;
 use crate::write::{self, CONFLICT_TRIES};
 
 /// Patches an object, its status or its scale.
@@ -42,7 +43,8 @@ pub(crate) async fn patch(
         decode::type_meta(target.kind, &mut new)?;
         prepare::fields(target.kind, &mut new, o)?;
         prepare::agree(target, &mut new)?;
-        match write::replace(registry, target, new, &old, o.dry_run).await {
+        let (stored, new) = views::stored(target, new)?;
+        match write::replace(registry, &stored, new, &old, o.dry_run).await {
             Err(e) if e.is_conflict() && !pinned => {
                 o.warnings.take();
             }
@@ -92,11 +94,11 @@ fn patched(
     patch: &Patch,
     o: &WriteOptions,
 ) -> Result<Value, ApiError> {
-    let current = old.value.clone();
+    let current = views::value(target.kind, &old.value);
     match patch {
         Patch::Json(p) => patches::json(current, p),
         Patch::Merge(p) => patches::merge(current, p),
-        Patch::Strategic(p) => patches::strategic(current, p, target.kind.schema),
+        Patch::Strategic(p) => patches::strategic(current, p, target.kind.schema()),
         Patch::Apply(config) => apply(registry, caller, target, &current, config, o),
     }
 }
@@ -115,7 +117,7 @@ fn apply(
         time: &time::format(registry.now()),
         subresource: target.subresource.map_or("", Subresource::name),
     };
-    patches::apply::apply(live, config, target.kind.schema, by)
+    patches::apply::apply(live, config, target.kind.schema(), by)
 }
 
 async fn apply_new(

@@ -10,7 +10,7 @@ use rand::Rng;
 use serde_json::Value;
 
 use crate::object::Object;
-use crate::options::{FieldValidation, Target, WriteOptions};
+use crate::options::{FieldValidation, Subresource, Target, WriteOptions};
 use crate::registry::Registry;
 
 /// Characters of generated names: no vowels, no look-alikes.
@@ -150,6 +150,19 @@ pub(crate) fn validate_update(kind: &KindInfo, new: &Value, old: &Value) -> Resu
 pub(crate) fn validate_status(kind: &KindInfo, new: &Value) -> Result<(), ApiError> {
     let mut causes = Causes::new();
     (kind.validate_status)(new, &mut causes);
+    refuse(kind, new, causes)
+}
+
+/// Validates what a write to another part made of an object.
+pub(crate) fn validate_part(
+    kind: &KindInfo,
+    part: Subresource,
+    new: &Value,
+    old: &Value,
+) -> Result<(), ApiError> {
+    let Some(part) = kind.subresource(part.name()) else { return Ok(()) };
+    let mut causes = Causes::new();
+    (part.validate)(new, old, &mut causes);
     refuse(kind, new, causes)
 }
 

@@ -17,6 +17,7 @@ use crate::options::{
     Caller, DeleteOptions, ListOptions, Options, Patch, Target, WatchOptions, WriteOptions,
 };
 use crate::view::View;
+use crate::views;
 use crate::watch::ObjectWatch;
 
 /// The door. Cheap to clone; all clones are one registry.
@@ -87,7 +88,10 @@ impl Registry {
     ) -> Result<Arc<Object>, ApiError> {
         access::check(&*self.inner.options.authorizer, caller, "create", target)?;
         match target.subresource {
-            None => crate::write::create(self, caller, target, body, o).await,
+            None => {
+                let made = crate::write::create(self, caller, target, body, o).await?;
+                Ok(views::object(target.kind, made))
+            }
             Some(sub) => crate::subresources::create(self, target, sub, body, o).await,
         }
     }
@@ -101,7 +105,8 @@ impl Registry {
         o: &WriteOptions,
     ) -> Result<Arc<Object>, ApiError> {
         access::check(&*self.inner.options.authorizer, caller, "update", target)?;
-        crate::write::update(self, caller, target, body, o).await
+        let made = crate::write::update(self, caller, target, body, o).await?;
+        Ok(views::object(target.kind, made))
     }
 
     /// Patches an object, its status or its scale; re-reads and retries where the patch names no version.
@@ -113,7 +118,8 @@ impl Registry {
         o: &WriteOptions,
     ) -> Result<Arc<Object>, ApiError> {
         access::check(&*self.inner.options.authorizer, caller, "patch", target)?;
-        crate::patching::patch(self, caller, target, patch, o).await
+        let made = crate::patching::patch(self, caller, target, patch, o).await?;
+        Ok(views::object(target.kind, made))
     }
 
     /// Deletes an object, or begins to.
@@ -124,7 +130,8 @@ impl Registry {
         o: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
         access::check(&*self.inner.options.authorizer, caller, "delete", target)?;
-        crate::delete::delete(self, target, o).await
+        let deleted = crate::delete::delete(self, &target.stored(), o).await?;
+        Ok(views::deleted(target.kind, deleted))
     }
 
     /// Deletes what a list with these selectors returns; gives back that list.
@@ -136,13 +143,14 @@ impl Registry {
         which: &ListOptions,
     ) -> Result<List, ApiError> {
         access::check(&*self.inner.options.authorizer, caller, "deletecollection", target)?;
-        crate::delete::delete_collection(self, target, o, which).await
+        let list = crate::delete::delete_collection(self, &target.stored(), o, which).await?;
+        Ok(views::list(target.kind, list))
     }
 
     /// The newest committed state of one object (or its scale).
     pub async fn get(&self, caller: &Caller, target: &Target) -> Result<Arc<Object>, ApiError> {
         access::check(&*self.inner.options.authorizer, caller, "get", target)?;
-        crate::read::get(self, target).await
+        Ok(views::object(target.kind, crate::read::get(self, target).await?))
     }
 
     /// One page of a consistent snapshot.
@@ -153,7 +161,7 @@ impl Registry {
         o: &ListOptions,
     ) -> Result<List, ApiError> {
         access::check(&*self.inner.options.authorizer, caller, "list", target)?;
-        crate::list::list(self, target, o).await
+        Ok(views::list(target.kind, crate::list::list(self, &target.stored(), o).await?))
     }
 
     /// Events from a revision on, or current objects first and then events.

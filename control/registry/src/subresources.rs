@@ -23,9 +23,12 @@ pub(crate) async fn create(
     match sub {
         Subresource::Binding => bind(registry, target, body, o).await,
         Subresource::Eviction => evict(registry, target, body, o).await,
-        Subresource::Status | Subresource::Scale | Subresource::Finalize => {
-            Err(ApiError::method_not_allowed())
-        }
+        Subresource::Status
+        | Subresource::Scale
+        | Subresource::Finalize
+        | Subresource::Approval
+        | Subresource::EphemeralContainers
+        | Subresource::Resize => Err(ApiError::method_not_allowed()),
     }
 }
 

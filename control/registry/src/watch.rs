@@ -19,6 +19,7 @@ use crate::list;
 use crate::object::{EventKind, Object, WatchEvent};
 use crate::options::{Target, VersionMatch, WatchOptions};
 use crate::registry::Registry;
+use crate::views;
 
 /// How long before its end a stream sends a last bookmark.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
@@ -78,7 +79,7 @@ pub(crate) async fn watch(
     let start = start(registry, o).await?;
     let bucket = registry.inner.cache.bucket(target.kind);
     let filter = Arc::new(Filter {
-        kind: target.kind,
+        kind: target.kind.stored(),
         scope: bucket.scope(target.namespace.as_deref()),
         name: target.name.clone(),
         labels: o.labels.clone(),
@@ -88,7 +89,10 @@ pub(crate) async fn watch(
     let mut state = bucket.write();
     let now = registry.inner.cache.applied().max(state.newest);
     let (initial, seen) = match start {
-        Start::Current { mark_end } => (current(&state, &filter, now, mark_end), now),
+        Start::Current { mark_end } => {
+            let mark_end = mark_end.then_some(target.kind);
+            (current(&state, &filter, now, mark_end), now)
+        }
         Start::Now => (VecDeque::new(), now),
         Start::After(revision) => (since(&state, &filter, revision)?, revision),
     };
@@ -152,7 +156,12 @@ fn invalid(field: &str, why: &str) -> ApiError {
     ApiError::new(422, "Invalid", message).with_causes(vec![cause])
 }
 
-fn current(state: &State, filter: &Filter, now: Revision, mark_end: bool) -> VecDeque<WatchEvent> {
+fn current(
+    state: &State,
+    filter: &Filter,
+    now: Revision,
+    mark_end: Option<&KindInfo>,
+) -> VecDeque<WatchEvent> {
     let range = under(&state.objects, &filter.scope, &filter.scope);
     let mut events: VecDeque<WatchEvent> = range
         .filter(|(_, o)| filter.matches(o))
@@ -162,8 +171,8 @@ fn current(state: &State, filter: &Filter, now: Revision, mark_end: bool) -> Vec
             revision: o.revision,
         })
         .collect();
-    if mark_end {
-        events.push_back(bookmark(filter.kind, now, true));
+    if let Some(kind) = mark_end {
+        events.push_back(bookmark(kind, now, true));
     }
     events
 }
@@ -199,7 +208,7 @@ impl ObjectWatch {
     pub async fn next(&mut self) -> Option<WatchEvent> {
         if let Some(event) = self.initial.pop_front() {
             self.seen = self.seen.max(event.revision);
-            return Some(event);
+            return Some(views::event(self.kind, event));
         }
         loop {
             let wake = self.wake();
@@ -208,7 +217,7 @@ impl ObjectWatch {
                 event = self.events.recv() => {
                     let event = event?;
                     self.seen = self.seen.max(event.revision);
-                    return Some(event);
+                    return Some(views::event(self.kind, event));
                 }
                 () = sleep_until(wake) => {}
             }

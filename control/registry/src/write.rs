@@ -11,7 +11,7 @@ use crate::object::Object;
 use crate::options::{Caller, Subresource, Target, WriteOptions};
 use crate::registry::Registry;
 use crate::storing::{self, Place, PutError};
-use crate::{admission, prepare, scale};
+use crate::{admission, prepare, scale, views};
 
 /// Names tried for one `generateName`.
 const GENERATE_TRIES: usize = 8;
@@ -27,13 +27,14 @@ pub(crate) async fn create(
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
     prepare::body(target, &mut value, o)?;
+    let (target, mut value) = views::stored(target, value)?;
     prepare::create(registry, target.kind, &mut value)?;
     let mut tries = 0;
     loop {
         let mut attempt = value.clone();
         let generated = prepare::generate_name(&mut attempt);
         tries += 1;
-        match create_named(registry, target, attempt, o).await {
+        match create_named(registry, &target, attempt, o).await {
             Err(e) if generated && e.is_already_exists() && tries < GENERATE_TRIES => {}
             Err(e) if generated && e.is_already_exists() => return Err(e.retry_after(1)),
             result => return result,
@@ -142,6 +143,8 @@ pub(crate) async fn update(
         return scale::update(registry, target, body, o).await;
     }
     prepare::body(target, &mut body, o)?;
+    let (target, body) = views::stored(target, body)?;
+    let target = &*target;
     let name = meta::name(&body).to_owned();
     let mut tries = 0;
     loop {
@@ -201,7 +204,10 @@ pub(crate) async fn replace(
             prepare::validate_status(kind, &new)?;
             None
         }
-        Some(_) => None,
+        Some(sub) => {
+            prepare::validate_part(kind, sub, &new, &old.value)?;
+            None
+        }
     };
     if kind.generation && prepare::spec_differs(&new, &old.value) {
         let generation = old.value["metadata"]["generation"].as_i64().unwrap_or(0);
@@ -239,14 +245,21 @@ fn merged(target: &Target, body: Value, old: &Value) -> Value {
             }
             new
         }
-        Some(Subresource::Finalize) => {
+        Some(
+            sub @ (Subresource::Finalize
+            | Subresource::Approval
+            | Subresource::EphemeralContainers
+            | Subresource::Resize),
+        ) => {
             let mut new = old.clone();
-            new["spec"] = body["spec"].clone();
+            if let Some(part) = target.kind.subresource(sub.name()) {
+                (part.take)(&mut new, &body);
+            }
             new
         }
         // Made from the old version by the server itself: node and condition in one write.
         Some(Subresource::Binding) => body,
-        _ => {
+        None | Some(Subresource::Scale | Subresource::Eviction) => {
             let mut new = body;
             prepare::keep_metadata(&mut new, old);
             if target.kind.status_subresource

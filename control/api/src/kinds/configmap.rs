@@ -1,11 +1,9 @@
 //! core/v1 ConfigMap.
 
-use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 
 use super::rules::{self, AGE, BASE, NAME, int};
 use super::{Causes, KindInfo};
-use crate::decode::strict;
 use crate::validate::{self, forbidden, invalid, too_long};
 
 /// Most bytes of data a ConfigMap or Secret may hold.
@@ -25,7 +23,6 @@ pub static CONFIG_MAP: KindInfo = KindInfo {
             rules::age_cell(o, now),
         ]
     },
-    check: strict::check::<ConfigMap>,
     validate,
     validate_update: |new, old, causes| frozen(new, old, &["data", "binaryData"], causes),
     ..BASE

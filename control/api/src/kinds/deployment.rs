@@ -1,15 +1,12 @@
 //! apps/v1 Deployment.
 
-use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 
 use super::rules::{self, AGE, BASE, NAME, SCALE, col, int, status, wide};
 use super::workload::{self, number};
 use super::{Causes, KindInfo};
-use crate::decode::strict;
 use crate::intstr;
 use crate::meta::or_set;
-use crate::patch::schema;
 use crate::time::Timestamp;
 use crate::validate::{forbidden, invalid};
 
@@ -36,7 +33,6 @@ pub static DEPLOYMENT: KindInfo = KindInfo {
         wide("Selector"),
     ],
     cells,
-    check: strict::check::<Deployment>,
     default,
     validate,
     validate_update: |new, old, causes| {
@@ -47,7 +43,6 @@ pub static DEPLOYMENT: KindInfo = KindInfo {
             causes,
         );
     },
-    schema: &schema::WORKLOAD,
     ..BASE
 };
 

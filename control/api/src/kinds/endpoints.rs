@@ -1,11 +1,9 @@
 //! core/v1 Endpoints.
 
-use k8s_openapi::api::core::v1::Endpoints;
 use serde_json::Value;
 
 use super::rules::{self, AGE, BASE, NAME, col, one_of};
 use super::{Causes, KindInfo};
-use crate::decode::strict;
 use crate::meta::{self, list, or_set, text};
 use crate::validate::{self, address, invalid, required};
 
@@ -18,7 +16,6 @@ pub static ENDPOINTS: KindInfo = KindInfo {
     create_on_update: true,
     columns: &[NAME, col("Endpoints"), AGE],
     cells: |o, now| vec![rules::name_cell(o), addresses(o).into(), rules::age_cell(o, now)],
-    check: strict::check::<Endpoints>,
     default,
     validate,
     ..BASE

@@ -2,13 +2,11 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::Value;
 
 use super::endpoints::shortened;
 use super::rules::{self, AGE, BASE, NAME, col, one_of};
 use super::{Causes, KindInfo};
-use crate::decode::strict;
 use crate::meta::{self, list, or_set, text};
 use crate::validate::{self, address, duplicate, invalid, required, too_many};
 
@@ -35,7 +33,6 @@ pub static ENDPOINT_SLICE: KindInfo = KindInfo {
             rules::age_cell(o, now),
         ]
     },
-    check: strict::check::<EndpointSlice>,
     default,
     validate,
     validate_update: |new, old, causes| {

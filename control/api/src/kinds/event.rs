@@ -1,11 +1,9 @@
 //! core/v1 Event.
 
-use k8s_openapi::api::core::v1::Event;
 use serde_json::Value;
 
 use super::rules::{self, BASE, NAME, col, wide};
 use super::{Causes, Column, KindInfo};
-use crate::decode::strict;
 use crate::meta::text;
 use crate::time::{self, Timestamp};
 use crate::validate::{invalid, required};
@@ -47,7 +45,6 @@ pub static EVENT: KindInfo = KindInfo {
         "source" => source(object).to_owned(),
         _ => rules::plain_field(object, path),
     },
-    check: strict::check::<Event>,
     default,
     validate,
     ..BASE

@@ -1,11 +1,9 @@
 //! coordination.k8s.io/v1 Lease.
 
-use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::Value;
 
 use super::rules::{self, AGE, BASE, NAME, col};
 use super::{Causes, KindInfo};
-use crate::decode::strict;
 use crate::time;
 use crate::validate::invalid;
 
@@ -20,7 +18,6 @@ pub static LEASE: KindInfo = KindInfo {
     cells: |o, now| {
         vec![rules::name_cell(o), o["spec"]["holderIdentity"].clone(), rules::age_cell(o, now)]
     },
-    check: strict::check::<Lease>,
     default,
     validate,
     ..BASE

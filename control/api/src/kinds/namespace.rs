@@ -1,13 +1,10 @@
 //! core/v1 Namespace.
 
-use k8s_openapi::api::core::v1::Namespace;
 use serde_json::{Value, json};
 
-use super::rules::{self, AGE, BASE, NAME, col, status};
+use super::rules::{self, AGE, BASE, NAME, col, part, status};
 use super::{KindInfo, SubresourceInfo};
-use crate::decode::strict;
 use crate::meta::{self, or_set};
-use crate::patch::schema;
 use crate::validate;
 
 /// Namespace.
@@ -21,10 +18,8 @@ pub static NAMESPACE: KindInfo = KindInfo {
     verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
     subresources: &[
         SubresourceInfo {
-            name: "finalize",
-            kind: "Namespace",
-            group_version: None,
-            verbs: &["update"],
+            take: |new, body| new["spec"] = body["spec"].clone(),
+            ..part("finalize", "Namespace", &["update"])
         },
         status("Namespace"),
     ],
@@ -33,12 +28,10 @@ pub static NAMESPACE: KindInfo = KindInfo {
         vec![rules::name_cell(o), o["status"]["phase"].clone(), rules::age_cell(o, now)]
     },
     fields: &["status.phase"],
-    check: strict::check::<Namespace>,
     default,
     prepare_create: |o| o["spec"] = json!({ "finalizers": ["kubernetes"] }),
     prepare_update: |new, old| new["spec"] = old["spec"].clone(),
     name_rule: validate::dns_label,
-    schema: &schema::NAMESPACE,
     ..BASE
 };
 

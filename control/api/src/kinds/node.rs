@@ -1,13 +1,10 @@
 //! core/v1 Node.
 
-use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 
 use super::rules::{self, AGE, BASE, NAME, col, status, wide};
 use super::{Causes, KindInfo};
-use crate::decode::strict;
 use crate::meta::{self, list, or_set, text};
-use crate::patch::schema;
 use crate::quantity;
 use crate::time::Timestamp;
 use crate::validate::forbidden;
@@ -38,11 +35,9 @@ pub static NODE: KindInfo = KindInfo {
     cells,
     fields: &["spec.unschedulable"],
     field: |object, _| (object["spec"]["unschedulable"] == true).to_string(),
-    check: strict::check::<Node>,
     default,
     status_on_create: true,
     validate_update,
-    schema: &schema::NODE,
     ..BASE
 };
 

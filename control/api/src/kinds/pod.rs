@@ -1,17 +1,15 @@
 //! core/v1 Pod.
 
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::rules::{self, AGE, BASE, NAME, col, status, wide};
-use super::{Causes, KindInfo, SubresourceInfo, podspec};
-use crate::decode::strict;
+use super::rules::{self, AGE, BASE, NAME, col, part, status, wide};
+use super::{Causes, KindInfo, STATUS_VERBS, SubresourceInfo, podspec};
 use crate::meta::{self, list, or_set, text};
-use crate::patch::schema;
 use crate::quantity;
 use crate::validate::{forbidden, invalid};
 
 mod printing;
+mod subresources;
 
 /// Pod.
 pub static POD: KindInfo = KindInfo {
@@ -23,19 +21,22 @@ pub static POD: KindInfo = KindInfo {
     status_subresource: true,
     generation: true,
     subresources: &[
+        part("binding", "Binding", &["create"]),
         SubresourceInfo {
-            name: "binding",
-            kind: "Binding",
-            group_version: None,
-            verbs: &["create"],
+            take: |new, body| set_or_remove(new, body, "ephemeralContainers"),
+            validate: subresources::ephemeral,
+            ..part("ephemeralcontainers", "Pod", STATUS_VERBS)
         },
         SubresourceInfo {
-            name: "eviction",
-            kind: "Eviction",
             group_version: Some(("policy", "v1")),
-            verbs: &["create"],
+            ..part("eviction", "Eviction", &["create"])
         },
-        SubresourceInfo { name: "log", kind: "Pod", group_version: None, verbs: &["get"] },
+        part("log", "Pod", &["get"]),
+        SubresourceInfo {
+            take: subresources::resize,
+            validate: subresources::resized,
+            ..part("resize", "Pod", STATUS_VERBS)
+        },
         status("Pod"),
     ],
     columns: &[
@@ -62,13 +63,20 @@ pub static POD: KindInfo = KindInfo {
         "status.nominatedNodeName",
     ],
     field,
-    check: strict::check::<Pod>,
     default,
     validate: |object, causes| podspec::validate(&object["spec"], "spec", causes),
     validate_update,
-    schema: &schema::POD,
     ..BASE
 };
+
+/// Takes one field of the spec from a body.
+fn set_or_remove(new: &mut Value, body: &Value, field: &str) {
+    let spec = meta::map(new, "spec");
+    match body["spec"].get(field) {
+        Some(value) => drop(spec.insert(field.to_owned(), value.clone())),
+        None => drop(spec.remove(field)),
+    }
+}
 
 fn field(object: &Value, path: &str) -> String {
     match path {

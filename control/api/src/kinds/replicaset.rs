@@ -1,14 +1,11 @@
 //! apps/v1 ReplicaSet.
 
-use k8s_openapi::api::apps::v1::ReplicaSet;
 use serde_json::Value;
 
 use super::KindInfo;
 use super::rules::{self, AGE, BASE, NAME, SCALE, int, status, wide};
 use super::workload::{self, number};
-use crate::decode::strict;
 use crate::meta::or_set;
-use crate::patch::schema;
 use crate::time::Timestamp;
 
 /// ReplicaSet.
@@ -36,7 +33,6 @@ pub static REPLICA_SET: KindInfo = KindInfo {
     cells,
     fields: &["status.replicas"],
     field: |object, _| number(object, "status", "replicas").to_string(),
-    check: strict::check::<ReplicaSet>,
     default,
     validate: workload::validate,
     validate_update: |new, old, causes| {
@@ -47,7 +43,6 @@ pub static REPLICA_SET: KindInfo = KindInfo {
             causes,
         );
     },
-    schema: &schema::WORKLOAD,
     ..BASE
 };
 

@@ -3,8 +3,7 @@
 use serde_json::Value;
 
 use super::{ALL_VERBS, Causes, Column, KindInfo, STATUS_VERBS, SubresourceInfo};
-use crate::decode::strict::Checked;
-use crate::patch::schema;
+use crate::quantity;
 use crate::time::{self, Timestamp};
 use crate::validate;
 
@@ -28,7 +27,7 @@ pub(super) const BASE: KindInfo = KindInfo {
     cells: |o, now| vec![name_cell(o), age_cell(o, now)],
     fields: &[],
     field: |object, path| plain_field(object, path),
-    check: |_| Checked::default(),
+    view: None,
     default: |_| {},
     status_on_create: false,
     prepare_create: |_| {},
@@ -37,7 +36,6 @@ pub(super) const BASE: KindInfo = KindInfo {
     validate: |_, _| {},
     validate_update: |_, _, _| {},
     validate_status: |_, _| {},
-    schema: &schema::OBJECT,
 };
 
 pub(super) const NAME: Column =
@@ -56,17 +54,40 @@ pub(super) const fn int(name: &'static str) -> Column {
     Column { name, kind: "integer", format: "", priority: 0 }
 }
 
-/// `/status` with the parent's own kind.
+/// A moment, shown as it is.
+pub(super) const fn date(name: &'static str) -> Column {
+    Column { name, kind: "date", format: "", priority: 0 }
+}
+
+pub(super) const fn boolean(name: &'static str) -> Column {
+    Column { name, kind: "boolean", format: "", priority: 0 }
+}
+
+/// `/status` with the parent's own kind. The registry writes it by rules of its own.
 pub(super) const fn status(kind: &'static str) -> SubresourceInfo {
-    SubresourceInfo { name: "status", kind, group_version: None, verbs: STATUS_VERBS }
+    part("status", kind, STATUS_VERBS)
+}
+
+/// A part with the parent's own version that writes nothing of the object.
+pub(super) const fn part(
+    name: &'static str,
+    kind: &'static str,
+    verbs: &'static [&'static str],
+) -> SubresourceInfo {
+    SubresourceInfo {
+        name,
+        kind,
+        group_version: None,
+        verbs,
+        take: |_, _| {},
+        validate: |_, _, _| {},
+    }
 }
 
 /// `/scale`.
 pub(super) const SCALE: SubresourceInfo = SubresourceInfo {
-    name: "scale",
-    kind: "Scale",
     group_version: Some(("autoscaling", "v1")),
-    verbs: STATUS_VERBS,
+    ..part("scale", "Scale", STATUS_VERBS)
 };
 
 pub(super) fn name_cell(object: &Value) -> Value {
@@ -127,4 +148,137 @@ pub(super) fn map_text(map: &Value) -> String {
 /// `<none>` for nothing.
 pub(super) fn or_none(text: String) -> String {
     if text.is_empty() { "<none>".to_owned() } else { text }
+}
+
+/// `<unset>` for nothing.
+pub(super) fn or_unset(text: &str) -> Value {
+    Value::from(if text.is_empty() { "<unset>" } else { text })
+}
+
+/// `True`, `False`, or `<unset>`.
+pub(super) fn yes_no(value: &Value) -> Value {
+    Value::from(match value.as_bool() {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "<unset>",
+    })
+}
+
+/// When it was made.
+pub(super) fn created_cell(object: &Value) -> Value {
+    object["metadata"]["creationTimestamp"].clone()
+}
+
+/// The first three, and how many more there are.
+pub(super) fn first_three(items: &[String]) -> String {
+    let shown = items.iter().take(3).cloned().collect::<Vec<_>>().join(",");
+    match items.len() {
+        0 => String::new(),
+        n if n > 3 => format!("{shown} + {} more...", n - 3),
+        _ => shown,
+    }
+}
+
+/// What of an object's text lists is shown in one cell.
+pub(super) fn joined(list: &Value, separator: &str) -> String {
+    let items = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+    items.collect::<Vec<_>>().join(separator)
+}
+
+/// Text that has to be there.
+pub(super) fn required(value: &Value, field: &str, message: &str, causes: &mut Causes) -> bool {
+    let there = value.as_str().is_some_and(|s| !s.is_empty());
+    if !there {
+        causes.push(validate::required(field, message));
+    }
+    there
+}
+
+/// Text that has to be there and one of these.
+pub(super) fn required_of(value: &Value, field: &str, allowed: &[&str], causes: &mut Causes) {
+    if required(value, field, "", causes) {
+        one_of(value, field, allowed, causes);
+    }
+}
+
+/// A list without items.
+pub(super) fn is_empty(value: &Value) -> bool {
+    value.as_array().is_none_or(Vec::is_empty)
+}
+
+/// A name by one of the rules of [`validate`].
+pub(super) fn named(
+    value: &Value,
+    field: &str,
+    rule: fn(&str, bool) -> Vec<String>,
+    causes: &mut Causes,
+) {
+    if let Some(name) = value.as_str() {
+        causes.extend(rule(name, false).iter().map(|p| validate::invalid(field, name, p)));
+    }
+}
+
+/// At least this.
+pub(super) fn at_least(value: &Value, min: i64, field: &str, causes: &mut Causes) {
+    if let Some(n) = value.as_i64().filter(|n| *n < min) {
+        let message = format!("must be greater than or equal to {min}");
+        causes.push(validate::invalid(field, n, &message));
+    }
+}
+
+/// Quantities of a resource list, none of them negative.
+pub(super) fn quantities(list: &Value, field: &str, causes: &mut Causes) {
+    for (name, amount) in list.as_object().into_iter().flatten() {
+        quantity(amount, &format!("{field}[{name}]"), causes);
+    }
+}
+
+/// A quantity that is not negative.
+pub(super) fn quantity(amount: &Value, field: &str, causes: &mut Causes) {
+    match quantity::of(amount) {
+        None => causes.push(validate::invalid(field, amount.clone(), quantity::PATTERN)),
+        Some(q) if q.milli() < 0 => {
+            let message = "must be greater than or equal to 0";
+            causes.push(validate::invalid(field, amount.clone(), message));
+        }
+        Some(_) => {}
+    }
+}
+
+/// A LabelSelector: keys, values and operators.
+pub(super) fn selector(selector: &Value, path: &str, causes: &mut Causes) {
+    validate::labels(&selector["matchLabels"], &format!("{path}.matchLabels"), causes);
+    for (i, term) in crate::meta::list(selector, "matchExpressions").iter().enumerate() {
+        let at = format!("{path}.matchExpressions[{i}]");
+        let key = term["key"].as_str().unwrap_or_default();
+        let problems = validate::label_key(key);
+        causes.extend(problems.iter().map(|p| validate::invalid(&format!("{at}.key"), key, p)));
+        let operator = term["operator"].as_str().unwrap_or_default();
+        let (field, none) = (format!("{at}.values"), is_empty(&term["values"]));
+        match operator {
+            "In" | "NotIn" if none => {
+                let message = "must be specified when `operator` is 'In' or 'NotIn'";
+                causes.push(validate::required(&field, message));
+            }
+            "Exists" | "DoesNotExist" if !none => {
+                let message = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                causes.push(validate::forbidden(&field, message));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => causes.push(validate::invalid(
+                &format!("{at}.operator"),
+                other,
+                "not a valid selector operator",
+            )),
+        }
+    }
+}
+
+/// What of a spec may change: all else is compared.
+pub(super) fn without(value: &Value, fields: &[&str]) -> Value {
+    let mut rest = value.clone();
+    if let Some(map) = rest.as_object_mut() {
+        map.retain(|name, _| !fields.contains(&name.as_str()));
+    }
+    rest
 }

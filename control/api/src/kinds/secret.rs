@@ -2,13 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::core::v1::Secret;
 use serde_json::Value;
 
 use super::configmap::{DATA_MAX, entries, frozen};
 use super::rules::{self, AGE, BASE, NAME, col, int};
 use super::{Causes, KindInfo};
-use crate::decode::strict;
 use crate::meta::{self, or_set};
 use crate::validate::{self, invalid, required, too_long};
 
@@ -27,7 +25,6 @@ pub static SECRET: KindInfo = KindInfo {
         ]
     },
     fields: &["type"],
-    check: strict::check::<Secret>,
     default,
     validate,
     validate_update: |new, old, causes| {

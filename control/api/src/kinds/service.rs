@@ -6,14 +6,11 @@ mod status;
 mod update;
 mod validation;
 
-use k8s_openapi::api::core::v1::Service;
 use serde_json::{Map, Value, json};
 
 use super::KindInfo;
 use super::rules::{self, AGE, BASE, NAME, col, status as status_path, wide};
-use crate::decode::strict;
 use crate::meta::{self, list, or_set, text};
-use crate::patch::schema;
 use crate::time::Timestamp;
 use crate::validate;
 
@@ -40,7 +37,6 @@ pub static SERVICE: KindInfo = KindInfo {
     ],
     cells,
     fields: &["spec.clusterIP", "spec.type"],
-    check: strict::check::<Service>,
     default,
     prepare_create: update::create,
     prepare_update: update::update,
@@ -48,7 +44,6 @@ pub static SERVICE: KindInfo = KindInfo {
     validate: validation::validate,
     validate_update: update::validate,
     validate_status: status::validate,
-    schema: &schema::SERVICE,
     ..BASE
 };
 

@@ -1,12 +1,8 @@
 //! core/v1 ServiceAccount.
 
-use k8s_openapi::api::core::v1::ServiceAccount;
-
 use super::KindInfo;
 use super::rules::{self, AGE, BASE, NAME, int};
-use crate::decode::strict;
 use crate::meta::list;
-use crate::patch::schema;
 
 /// ServiceAccount.
 pub static SERVICE_ACCOUNT: KindInfo = KindInfo {
@@ -18,7 +14,5 @@ pub static SERVICE_ACCOUNT: KindInfo = KindInfo {
     cells: |o, now| {
         vec![rules::name_cell(o), list(o, "secrets").len().into(), rules::age_cell(o, now)]
     },
-    check: strict::check::<ServiceAccount>,
-    schema: &schema::SERVICE_ACCOUNT,
     ..BASE
 };

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 use super::fieldset::{self, Set};
-use super::schema::{Rule, Schema};
+use super::schema::{Applying, Schema};
 use crate::status::{ApiError, Cause};
 
 /// Who applies, as what, and how.
@@ -218,17 +218,13 @@ fn merge(live: &Value, config: &Value, schema: Schema) -> Value {
     let mut merged = old.clone();
     for (field, value) in new {
         let rule = schema.rule(field);
-        let merged_value = match (old.get(field), value, rule) {
-            (_, _, Some(Rule::Atomic | Rule::Replace | Rule::PatchList { .. })) => value.clone(),
-            (Some(before), Value::Object(_), rule) => {
-                merge(before, value, fieldset::schema_of(rule))
+        let merged_value = match (old.get(field), value, rule.apply) {
+            (_, _, Applying::Atomic) => value.clone(),
+            (Some(before), Value::Object(_), _) => merge(before, value, rule.item),
+            (Some(Value::Array(before)), Value::Array(after), Applying::Keys(keys)) => {
+                merge_list(before, after, keys, rule.item)
             }
-            (
-                Some(Value::Array(before)),
-                Value::Array(after),
-                Some(Rule::List { keys, item, .. }),
-            ) => merge_list(before, after, keys, item),
-            (Some(Value::Array(before)), Value::Array(after), Some(Rule::Set)) => {
+            (Some(Value::Array(before)), Value::Array(after), Applying::Set) => {
                 let mut all = before.clone();
                 all.extend(after.iter().filter(|i| !before.contains(i)).cloned());
                 Value::Array(all)
@@ -241,10 +237,12 @@ fn merge(live: &Value, config: &Value, schema: Schema) -> Value {
 }
 
 fn merge_list(before: &[Value], after: &[Value], keys: &[&str], schema: Schema) -> Value {
-    let key = |v: &Value| v.as_object().map(|m| fieldset::key_of(m, keys)).unwrap_or_default();
+    let key =
+        |v: &Value| v.as_object().map(|m| fieldset::key_of(m, keys, schema)).unwrap_or_default();
     let mut all: Vec<Value> = before.to_vec();
     for item in after {
         match all.iter_mut().find(|old| key(old) == key(item)) {
+            Some(old) if schema.atomic => *old = item.clone(),
             Some(old) => *old = merge(old, item, schema),
             None => all.push(item.clone()),
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::schema::{PLAIN, Rule, Schema};
+use super::schema::{Applying, Rule, Schema};
 
 /// A set of fields: a FieldsV1 tree.
 pub(super) type Set = Map<String, Value>;
@@ -17,38 +17,35 @@ pub(super) fn of_map(map: &Map<String, Value>, schema: Schema) -> Set {
     set
 }
 
-fn of_field(value: &Value, rule: Option<Rule>) -> Set {
-    match (value, rule) {
-        (_, Some(Rule::Atomic | Rule::Replace | Rule::PatchList { .. })) => Set::new(),
-        (Value::Object(map), rule) => of_map(map, schema_of(rule)),
-        (Value::Array(items), Some(Rule::List { keys, item, .. })) => {
+fn of_field(value: &Value, rule: Rule) -> Set {
+    match (value, rule.apply) {
+        (_, Applying::Atomic) => Set::new(),
+        (Value::Object(map), _) => of_map(map, rule.item),
+        (Value::Array(items), Applying::Keys(keys)) => {
             let mut set = Set::new();
             for value in items.iter().filter_map(Value::as_object) {
-                let mut below = of_map(value, item);
-                below.insert(".".to_owned(), json!({}));
-                set.insert(key_of(value, keys), Value::Object(below));
+                let mut below =
+                    if rule.item.atomic { Set::new() } else { of_map(value, rule.item) };
+                if !rule.item.atomic {
+                    below.insert(".".to_owned(), json!({}));
+                }
+                set.insert(key_of(value, keys, rule.item), Value::Object(below));
             }
             set
         }
-        (Value::Array(items), Some(Rule::Set)) => {
+        (Value::Array(items), Applying::Set) => {
             items.iter().map(|i| (format!("v:{i}"), json!({}))).collect()
         }
         _ => Set::new(),
     }
 }
 
-pub(super) fn schema_of(rule: Option<Rule>) -> Schema {
-    match rule {
-        Some(Rule::Object(s) | Rule::RetainKeys(s)) => s,
-        _ => &PLAIN,
-    }
-}
-
 /// `k:{"containerPort":80,"protocol":"TCP"}`, with the defaults that keys have.
-pub(super) fn key_of(item: &Map<String, Value>, keys: &[&str]) -> String {
+pub(super) fn key_of(item: &Map<String, Value>, keys: &[&str], of: Schema) -> String {
     let mut parts = Map::new();
     for key in keys {
-        let value = item.get(*key).cloned().or_else(|| (*key == "protocol").then(|| json!("TCP")));
+        let default = || of.field(key).and_then(|f| f.default).map(Value::from);
+        let value = item.get(*key).cloned().or_else(default);
         if let Some(value) = value {
             parts.insert((*key).to_owned(), value);
         }

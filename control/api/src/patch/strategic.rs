@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::schema::{Fields, PLAIN, Rule, Schema};
+use super::schema::{Patching, Rule, Schema};
 use crate::status::ApiError;
 
 const DIRECTIVE: &str = "$patch";
@@ -29,7 +29,7 @@ pub fn strategic(object: Value, patch: &Value, schema: Schema) -> Result<Value, 
 fn merge_map(
     mut current: Map<String, Value>,
     patch: &Map<String, Value>,
-    schema: &Fields,
+    schema: Schema,
 ) -> Result<Option<Map<String, Value>>, ApiError> {
     match patch.get(DIRECTIVE).map(|d| d.as_str().unwrap_or_default()) {
         None | Some("merge") => {}
@@ -68,26 +68,21 @@ fn merge_field(
     old: Option<Value>,
     wanted: &Value,
     order: Option<&Value>,
-    rule: Option<Rule>,
+    rule: Rule,
 ) -> Result<Option<Value>, ApiError> {
-    match (wanted, rule) {
-        (_, Some(Rule::Replace)) => Ok(Some(clean(wanted.clone()))),
-        (Value::Object(patch), rule) => {
-            let schema = match rule {
-                Some(Rule::Object(s) | Rule::RetainKeys(s)) => s,
-                _ => &PLAIN,
-            };
+    match (wanted, rule.patch) {
+        (_, Patching::Replace) => Ok(Some(clean(wanted.clone()))),
+        (Value::Object(patch), _) => {
             let old = match old {
                 Some(Value::Object(map)) => map,
                 _ => Map::new(),
             };
-            Ok(merge_map(old, patch, schema)?.map(Value::Object))
+            Ok(merge_map(old, patch, rule.item)?.map(Value::Object))
         }
-        (
-            Value::Array(patch),
-            Some(Rule::List { key, item, .. } | Rule::PatchList { key, item }),
-        ) => merge_list(as_list(old), patch, order, key, item).map(|l| Some(Value::Array(l))),
-        (Value::Array(patch), Some(Rule::Set)) => {
+        (Value::Array(patch), Patching::Key(key)) => {
+            merge_list(as_list(old), patch, order, key, rule.item).map(|l| Some(Value::Array(l)))
+        }
+        (Value::Array(patch), Patching::Set) => {
             Ok(Some(Value::Array(merge_set(as_list(old), patch, order))))
         }
         (other, _) => Ok(Some(clean(other.clone()))),
@@ -183,7 +178,7 @@ fn arrange(
 fn order_untouched_lists(
     current: &mut Map<String, Value>,
     patch: &Map<String, Value>,
-    schema: &Fields,
+    schema: Schema,
 ) {
     for (field, order) in patch {
         let Some(field) = field.strip_prefix(ORDER) else { continue };
@@ -194,8 +189,8 @@ fn order_untouched_lists(
         else {
             continue;
         };
-        match schema.rule(field) {
-            Some(Rule::List { key, .. } | Rule::PatchList { key, .. }) => {
+        match schema.rule(field).patch {
+            Patching::Key(key) => {
                 let before: Vec<Value> = items.iter().map(|i| i[key].clone()).collect();
                 let place = |item: &Value| order.iter().position(|o| o[key] == item[key]);
                 *items = arrange(std::mem::take(items), place, |i| {

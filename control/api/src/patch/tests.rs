@@ -46,11 +46,15 @@ fn strategic_merges_by_key() {
         (json!({"metadata": {"finalizers": ["x/y"]}}), "/metadata/finalizers", json!(["x/y"])),
     ];
     for (patch, pointer, wanted) in cases {
-        let out = strategic(pod.clone(), &patch, &schema::POD).unwrap();
+        let out = strategic(pod.clone(), &patch, crate::kinds::POD.schema()).unwrap();
         assert_eq!(out.pointer(pointer), Some(&wanted), "{patch}");
     }
-    let bad = strategic(pod, &json!({"spec": {"containers": [{"image": "2"}]}}), &schema::POD)
-        .unwrap_err();
+    let bad = strategic(
+        pod,
+        &json!({"spec": {"containers": [{"image": "2"}]}}),
+        crate::kinds::POD.schema(),
+    )
+    .unwrap_err();
     assert!(bad.message.contains("does not contain declared merge key: name"), "{bad}");
 }
 
@@ -58,7 +62,7 @@ fn strategic_merges_by_key() {
 fn strategic_directives() {
     let deploy = json!({"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}, "metadata": {"finalizers": ["a/a", "b/b"]}});
     let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}, "metadata": {"$deleteFromPrimitiveList/finalizers": ["a/a"]}});
-    let out = strategic(deploy, &patch, &schema::WORKLOAD).unwrap();
+    let out = strategic(deploy, &patch, crate::kinds::DEPLOYMENT.schema()).unwrap();
     assert_eq!(
         out,
         json!({"spec": {"strategy": {"type": "Recreate"}}, "metadata": {"finalizers": ["b/b"]}})
@@ -82,7 +86,7 @@ fn strategic_orders_lists_as_upstream() {
         if let Some(order) = order {
             change["spec"]["$setElementOrder/containers"] = names(order);
         }
-        let out = strategic(pod, &change, &schema::POD).unwrap();
+        let out = strategic(pod, &change, crate::kinds::POD.schema()).unwrap();
         assert_eq!(out["spec"]["containers"], names(wanted), "{change}");
     }
 }
@@ -107,7 +111,7 @@ fn by(manager: &str, force: bool) -> Applier<'_> {
 
 #[test]
 fn apply_creates_merges_conflicts_and_forgets() {
-    let s = &schema::WORKLOAD;
+    let s = crate::kinds::DEPLOYMENT.schema();
     let config = |replicas: i64| {
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x", "labels": {"a": "b"}}, "spec": {"replicas": replicas,
         "template": {"spec": {"containers": [{"name": "c", "image": "1"}]}}}})

@@ -3,20 +3,31 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use beeline_api::time;
+use beeline_api::types::Of;
 use serde_json::Value;
 
-use super::schema::Scalar;
 use super::wire::{Raw, Reader};
 
 /// The value, or None where the message stands for absence (a zero time).
-pub(super) fn decode(scalar: Scalar, bytes: &[u8]) -> Result<Option<Value>, &'static str> {
+pub(super) fn decode(scalar: Of, bytes: &[u8]) -> Result<Option<Value>, &'static str> {
     match scalar {
-        Scalar::Quantity => text_field(bytes, 1).map(|text| Some(Value::from(text))),
-        Scalar::IntOrString => int_or_string(bytes).map(Some),
-        Scalar::Time => moment(bytes, time::format),
-        Scalar::MicroTime => moment(bytes, time::format_micro),
-        Scalar::FieldsV1 | Scalar::RawExtension => embedded(bytes),
-        Scalar::Items => items(bytes).map(Some),
+        Of::Quantity => text_field(bytes, 1).map(|text| Some(Value::from(text))),
+        Of::IntOrString => int_or_string(bytes).map(Some),
+        Of::Time => moment(bytes, time::format),
+        Of::MicroTime => moment(bytes, time::format_micro),
+        Of::FieldsV1 | Of::RawExtension | Of::Json => embedded(bytes),
+        Of::Items => items(bytes).map(Some),
+        Of::Duration => duration(bytes).map(Some),
+        Of::String
+        | Of::Bool
+        | Of::Int32
+        | Of::Int64
+        | Of::Double
+        | Of::Bytes
+        | Of::SchemaOrArray
+        | Of::SchemaOrBool
+        | Of::SchemaOrStrings
+        | Of::Type(_) => Err("field has the wrong wire type"),
     }
 }
 
@@ -78,6 +89,21 @@ fn moment(
     let nanos = i32::try_from(nanos).map_err(|_| "nanoseconds out of range")?;
     let moment = time::Timestamp::new(seconds, nanos).map_err(|_| "time out of range")?;
     Ok(Some(Value::from(format(moment))))
+}
+
+/// Nanoseconds, as text in seconds: `1.5s`.
+fn duration(bytes: &[u8]) -> Result<Value, &'static str> {
+    const NANOS_PER_SECOND: i64 = 1_000_000_000;
+    let mut nanos = 0;
+    let mut reader = Reader::new(bytes);
+    while let Some(field) = reader.field()? {
+        if let (1, Raw::Varint(value)) = field {
+            nanos = signed(value);
+        }
+    }
+    let (seconds, rest) = (nanos / NANOS_PER_SECOND, (nanos % NANOS_PER_SECOND).unsigned_abs());
+    let text = if rest == 0 { format!("{seconds}s") } else { format!("{seconds}.{rest:09}s") };
+    Ok(Value::from(text))
 }
 
 fn embedded(bytes: &[u8]) -> Result<Option<Value>, &'static str> {

@@ -1,0 +1,64 @@
+//! Kinds that are another version of a stored one: events of `events.k8s.io`, autoscalers of `autoscaling/v1`.
+//!
+//! In: what a caller sent or gets. Out: the same in the form that is stored, or in the caller's.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use beeline_api::kinds::Causes;
+use beeline_api::{ApiError, KindInfo, meta};
+use serde_json::Value;
+
+use crate::object::{Deleted, List, Object, WatchEvent};
+use crate::options::Target;
+
+/// A body and its target in the stored form. What only that version asks of its objects is checked here.
+pub(crate) fn stored(target: &Target, value: Value) -> Result<(Cow<'_, Target>, Value), ApiError> {
+    let kind = target.kind;
+    let Some(view) = kind.view else { return Ok((Cow::Borrowed(target), value)) };
+    let mut causes = Causes::new();
+    if target.subresource.is_none() {
+        (kind.validate)(&value, &mut causes);
+    }
+    if !causes.is_empty() {
+        return Err(ApiError::invalid(kind, meta::name(&value), causes));
+    }
+    Ok((target.stored(), (view.write)(value)))
+}
+
+/// A stored value in the form of the caller's version.
+pub(crate) fn value(kind: &KindInfo, stored: &Value) -> Value {
+    match kind.view {
+        Some(view) if stored["kind"] == view.of.kind => (view.read)(stored),
+        _ => stored.clone(),
+    }
+}
+
+/// An object in the form of the caller's version.
+pub(crate) fn object(kind: &KindInfo, stored: Arc<Object>) -> Arc<Object> {
+    if kind.view.is_none() {
+        return stored;
+    }
+    Arc::new(Object::transient(value(kind, &stored.value), stored.revision))
+}
+
+/// The same of what a deletion left.
+pub(crate) fn deleted(kind: &KindInfo, deleted: Deleted) -> Deleted {
+    match deleted {
+        Deleted::Gone(last) => Deleted::Gone(object(kind, last)),
+        Deleted::Pending(held) => Deleted::Pending(object(kind, held)),
+    }
+}
+
+/// The same of a list.
+pub(crate) fn list(kind: &KindInfo, mut list: List) -> List {
+    if kind.view.is_some() {
+        list.items = list.items.into_iter().map(|o| object(kind, o)).collect();
+    }
+    list
+}
+
+/// The same of an event.
+pub(crate) fn event(kind: &KindInfo, event: WatchEvent) -> WatchEvent {
+    WatchEvent { object: object(kind, event.object), ..event }
+}
