@@ -9,52 +9,155 @@ use crate::status::Cause;
 use crate::time::Timestamp;
 use crate::types::{PLAIN, types};
 
+mod admissionpolicy;
+mod apiservice;
+mod certificatesigningrequest;
 mod configmap;
+mod controllerrevision;
+mod cronjob;
+mod csi;
+mod customresourcedefinition;
+mod daemonset;
 mod deployment;
+mod dra;
 mod endpoints;
 mod endpointslice;
 mod event;
+mod flowcontrol;
+mod horizontalpodautoscaler;
+mod ingress;
+mod ingressclass;
+mod job;
 mod lease;
+mod limitrange;
 mod namespace;
+mod networkpolicy;
 mod node;
+mod persistentvolume;
+mod persistentvolumeclaim;
 mod pod;
+mod poddisruptionbudget;
 mod podspec;
+mod podtemplate;
+mod priorityclass;
 mod probe;
+mod rbac;
 mod replicaset;
+mod replicationcontroller;
+mod resourcequota;
 mod rules;
+mod runtimeclass;
 mod secret;
 mod service;
 mod serviceaccount;
+mod servicecidr;
+mod statefulset;
+mod storageclass;
+mod webhook;
 mod workload;
 
+pub use admissionpolicy::{VALIDATING_ADMISSION_POLICY, VALIDATING_ADMISSION_POLICY_BINDING};
+pub use apiservice::API_SERVICE;
+pub use certificatesigningrequest::CERTIFICATE_SIGNING_REQUEST;
 pub use configmap::CONFIG_MAP;
+pub use controllerrevision::CONTROLLER_REVISION;
+pub use cronjob::CRON_JOB;
+pub use csi::{CSI_DRIVER, CSI_NODE, CSI_STORAGE_CAPACITY, VOLUME_ATTACHMENT};
+pub use customresourcedefinition::CUSTOM_RESOURCE_DEFINITION;
+pub use daemonset::DAEMON_SET;
 pub use deployment::DEPLOYMENT;
+pub use dra::{DEVICE_CLASS, RESOURCE_CLAIM, RESOURCE_CLAIM_TEMPLATE, RESOURCE_SLICE};
 pub use endpoints::ENDPOINTS;
 pub use endpointslice::ENDPOINT_SLICE;
-pub use event::EVENT;
+pub use event::{EVENT, EVENT_V1};
+pub use flowcontrol::{FLOW_SCHEMA, PRIORITY_LEVEL_CONFIGURATION};
+pub use horizontalpodautoscaler::{HORIZONTAL_POD_AUTOSCALER, HORIZONTAL_POD_AUTOSCALER_V1};
+pub use ingress::INGRESS;
+pub use ingressclass::INGRESS_CLASS;
+pub use job::JOB;
 pub use lease::LEASE;
+pub use limitrange::LIMIT_RANGE;
 pub use namespace::NAMESPACE;
+pub use networkpolicy::NETWORK_POLICY;
 pub use node::NODE;
+pub use persistentvolume::PERSISTENT_VOLUME;
+pub use persistentvolumeclaim::PERSISTENT_VOLUME_CLAIM;
 pub use pod::POD;
+pub use poddisruptionbudget::POD_DISRUPTION_BUDGET;
+pub use podtemplate::POD_TEMPLATE;
+pub use priorityclass::PRIORITY_CLASS;
+pub use rbac::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};
 pub use replicaset::REPLICA_SET;
+pub use replicationcontroller::REPLICATION_CONTROLLER;
+pub use resourcequota::RESOURCE_QUOTA;
+pub use runtimeclass::RUNTIME_CLASS;
 pub use secret::SECRET;
 pub use service::SERVICE;
 pub use serviceaccount::SERVICE_ACCOUNT;
+pub use servicecidr::{IP_ADDRESS, SERVICE_CIDR};
+pub use statefulset::STATEFUL_SET;
+pub use storageclass::{STORAGE_CLASS, VOLUME_ATTRIBUTES_CLASS};
+pub use webhook::{MUTATING_WEBHOOK_CONFIGURATION, VALIDATING_WEBHOOK_CONFIGURATION};
 
 static ALL: &[&KindInfo] = &[
     &CONFIG_MAP,
     &ENDPOINTS,
     &EVENT,
+    &LIMIT_RANGE,
     &NAMESPACE,
     &NODE,
+    &PERSISTENT_VOLUME,
+    &PERSISTENT_VOLUME_CLAIM,
     &POD,
+    &POD_TEMPLATE,
+    &REPLICATION_CONTROLLER,
+    &RESOURCE_QUOTA,
     &SECRET,
     &SERVICE_ACCOUNT,
     &SERVICE,
+    &CONTROLLER_REVISION,
+    &DAEMON_SET,
     &DEPLOYMENT,
     &REPLICA_SET,
-    &LEASE,
+    &STATEFUL_SET,
+    &CRON_JOB,
+    &JOB,
+    &HORIZONTAL_POD_AUTOSCALER,
+    &HORIZONTAL_POD_AUTOSCALER_V1,
+    &POD_DISRUPTION_BUDGET,
+    &EVENT_V1,
+    &INGRESS,
+    &INGRESS_CLASS,
+    &IP_ADDRESS,
+    &NETWORK_POLICY,
+    &SERVICE_CIDR,
     &ENDPOINT_SLICE,
+    &LEASE,
+    &CLUSTER_ROLE,
+    &CLUSTER_ROLE_BINDING,
+    &ROLE,
+    &ROLE_BINDING,
+    &CERTIFICATE_SIGNING_REQUEST,
+    &CSI_DRIVER,
+    &CSI_NODE,
+    &CSI_STORAGE_CAPACITY,
+    &STORAGE_CLASS,
+    &VOLUME_ATTACHMENT,
+    &VOLUME_ATTRIBUTES_CLASS,
+    &PRIORITY_CLASS,
+    &RUNTIME_CLASS,
+    &MUTATING_WEBHOOK_CONFIGURATION,
+    &VALIDATING_WEBHOOK_CONFIGURATION,
+    &VALIDATING_ADMISSION_POLICY,
+    &VALIDATING_ADMISSION_POLICY_BINDING,
+    &CUSTOM_RESOURCE_DEFINITION,
+    &API_SERVICE,
+    &FLOW_SCHEMA,
+    &PRIORITY_LEVEL_CONFIGURATION,
+    &DEVICE_CLASS,
+    &RESOURCE_CLAIM,
+    &RESOURCE_CLAIM_TEMPLATE,
+    &RESOURCE_SLICE,
 ];
 
 /// Everything the machinery needs to know about one kind.
@@ -100,6 +203,8 @@ pub struct KindInfo {
     pub default: fn(&mut Value),
     /// Creation keeps the status it was sent (nodes register with one).
     pub status_on_create: bool,
+    /// What of a new object tells who made it: object, user, groups.
+    pub prepare_caller: fn(&mut Value, &str, &[String]),
     /// Last touches to a new object, after defaults.
     pub prepare_create: fn(&mut Value),
     /// What an update of the main resource takes over from the old object: new, old.
@@ -124,7 +229,7 @@ pub struct View {
     /// From the stored form.
     pub read: fn(&Value) -> Value,
     /// To the stored form.
-    pub write: fn(Value) -> Value,
+    pub write: fn(&Value) -> Value,
     /// Fields of selectors, and what they are of the stored kind.
     pub fields: &'static [(&'static str, &'static str)],
 }

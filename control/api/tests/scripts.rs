@@ -1,16 +1,17 @@
 //! Behaviour as text: objects in, what changes or is refused out. `UPDATE_EXPECT=1` rewrites the expectations.
 //!
 //! A script is a list of cases: `> verb Kind`, YAML documents separated by `+++`, `---`, and the expected text.
+//! A kind may name its version: `Event.events.k8s.io/v1`.
 //! Verbs: `default`, `create` (defaults, then validation), `update` (old, new), `take` (old, new: what the new one
-//! becomes), `status` (validation of `/status`), `patch` (object, strategic patch).
+//! becomes), `status` (validation of `/status`), `patch` (object, strategic patch), `row` (cells of a table, an hour after 2025-01-01).
 
 #![expect(clippy::unwrap_used, reason = "a script that does not parse fails its test")]
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-use beeline_api::kinds::{Causes, KindInfo, Kinds};
-use beeline_api::{decode, patch, validate};
+use beeline_api::kinds::{Causes, Column, KindInfo, Kinds};
+use beeline_api::{decode, patch, time, validate};
 use serde_json::{Value, json};
 
 #[test]
@@ -45,7 +46,9 @@ fn run(text: &str) -> String {
         let documents: Vec<Value> =
             input.split("\n+++\n").map(|d| decode::yaml(d.as_bytes()).unwrap().value).collect();
         let (verb, kind) = title.split_once(' ').unwrap();
-        let kind = Kinds::builtin().iter().find(|k| k.kind == kind).unwrap();
+        let (kind, group) = kind.split_once('.').unwrap_or((kind, ""));
+        let fits = |k: &&KindInfo| k.kind == kind && (group.is_empty() || k.api_version() == group);
+        let kind = Kinds::builtin().served().find(fits).unwrap();
         let result = answer(verb, kind, &documents);
         write!(out, "\n> {title}\n{input}\n---\n{result}").unwrap();
     }
@@ -75,12 +78,27 @@ fn answer(verb: &str, kind: &KindInfo, documents: &[Value]) -> String {
             (kind.validate_status)(&full(kind, object), &mut causes);
             shown(&causes)
         }
+        ("row", [object]) => row(kind, object),
         ("patch", [object, by]) => match patch::strategic(object.clone(), by, kind.schema()) {
             Ok(new) => changes(object, &new),
             Err(e) => format!("{e}\n"),
         },
         _ => panic!("no verb {verb} with {} documents", documents.len()),
     }
+}
+
+/// The stored object's cells with their headings; `~` where only wide tables have them.
+fn row(kind: &KindInfo, object: &Value) -> String {
+    let now = time::parse("2025-01-01T01:00:00Z").unwrap();
+    let mut object = full(kind, object);
+    (kind.prepare_create)(&mut object);
+    let cells = (kind.cells)(&object, now);
+    assert_eq!(cells.len(), kind.columns.len(), "{}", kind.kind);
+    let cell = |(column, value): (&Column, &Value)| {
+        let wide = if column.priority > 0 { "~" } else { "" };
+        format!("{wide}{}={}", column.name, value.as_str().map_or(value.to_string(), str::to_owned))
+    };
+    format!("{}\n", kind.columns.iter().zip(&cells).map(cell).collect::<Vec<_>>().join(" | "))
 }
 
 /// The old object as it is stored, and the new one as an update would store it.

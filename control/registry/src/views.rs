@@ -23,7 +23,7 @@ pub(crate) fn stored(target: &Target, value: Value) -> Result<(Cow<'_, Target>, 
     if !causes.is_empty() {
         return Err(ApiError::invalid(kind, meta::name(&value), causes));
     }
-    Ok((target.stored(), (view.write)(value)))
+    Ok((target.stored(), (view.write)(&value)))
 }
 
 /// A stored value in the form of the caller's version.

@@ -21,7 +21,7 @@ pub(crate) const CONFLICT_TRIES: usize = 16;
 /// Creates an object.
 pub(crate) async fn create(
     registry: &Registry,
-    _caller: &Caller,
+    caller: &Caller,
     target: &Target,
     mut value: Value,
     o: &WriteOptions,
@@ -29,6 +29,7 @@ pub(crate) async fn create(
     prepare::body(target, &mut value, o)?;
     let (target, mut value) = views::stored(target, value)?;
     prepare::create(registry, target.kind, &mut value)?;
+    (target.kind.prepare_caller)(&mut value, &caller.user, &caller.groups);
     let mut tries = 0;
     loop {
         let mut attempt = value.clone();

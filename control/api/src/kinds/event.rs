@@ -1,4 +1,6 @@
-//! core/v1 Event.
+//! core/v1 Event, which is stored; that of events.k8s.io is another view of it.
+
+mod v1;
 
 use serde_json::Value;
 
@@ -7,6 +9,8 @@ use super::{Causes, Column, KindInfo};
 use crate::meta::text;
 use crate::time::{self, Timestamp};
 use crate::validate::{invalid, required};
+
+pub use v1::EVENT_V1;
 
 /// Event.
 pub static EVENT: KindInfo = KindInfo {
@@ -61,6 +65,9 @@ fn source(object: &Value) -> &str {
 fn default(object: &mut Value) {
     if let Some(at) = object["eventTime"].as_str().and_then(time::parse) {
         object["eventTime"] = Value::from(time::format_micro(at));
+    }
+    if let Some(at) = object["series"]["lastObservedTime"].as_str().and_then(time::parse) {
+        object["series"]["lastObservedTime"] = Value::from(time::format_micro(at));
     }
 }
 

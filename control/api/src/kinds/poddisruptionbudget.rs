@@ -20,13 +20,7 @@ pub static POD_DISRUPTION_BUDGET: KindInfo = KindInfo {
     status_subresource: true,
     generation: true,
     subresources: &[status("PodDisruptionBudget")],
-    columns: &[
-        NAME,
-        col("Min Available"),
-        col("Max Unavailable"),
-        int("Allowed Disruptions"),
-        AGE,
-    ],
+    columns: &[NAME, col("Min Available"), col("Max Unavailable"), int("Allowed Disruptions"), AGE],
     cells,
     default: |object| {
         let status = meta::map(object, "status");

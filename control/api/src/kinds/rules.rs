@@ -30,6 +30,7 @@ pub(super) const BASE: KindInfo = KindInfo {
     view: None,
     default: |_| {},
     status_on_create: false,
+    prepare_caller: |_, _, _| {},
     prepare_create: |_| {},
     prepare_update: |_, _| {},
     name_rule: validate::dns_subdomain,

@@ -57,13 +57,48 @@ pub fn special(ip: IpAddr) -> Option<&'static str> {
 }
 
 /// An address and the length of its prefix.
-pub fn range(text: &str, field: &str, causes: &mut Causes) {
+pub type Prefix = (IpAddr, u8);
+
+/// A range of addresses.
+pub fn range(text: &str, field: &str, causes: &mut Causes) -> Option<Prefix> {
     let parsed = text.split_once('/').and_then(|(address, length)| {
         let address: IpAddr = address.parse().ok()?;
         let length: u8 = length.parse().ok().filter(|_| !length.starts_with('+'))?;
-        (length <= if address.is_ipv4() { 32 } else { 128 }).then_some(())
+        (length <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, length))
     });
     if parsed.is_none() {
         causes.push(invalid(field, text, RANGE));
+    }
+    parsed
+}
+
+/// Whether a range lies in another and is smaller.
+pub fn within(part: Prefix, whole: Prefix) -> bool {
+    let bits = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()) << 96,
+        IpAddr::V6(ip) => ip.to_bits(),
+    };
+    let shift = 128 - u32::from(whole.1);
+    let masked = |ip: IpAddr| bits(ip).checked_shr(shift).unwrap_or(0);
+    part.0.is_ipv4() == whole.0.is_ipv4() && part.1 > whole.1 && masked(part.0) == masked(whole.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_in_ranges() {
+        let of = |text| range(text, "", &mut Causes::new()).expect("a range");
+        for (part, whole, expected) in [
+            ("10.1.0.0/16", "10.0.0.0/8", true),
+            ("10.0.0.0/8", "10.0.0.0/8", false),
+            ("11.0.0.0/16", "10.0.0.0/8", false),
+            ("1.2.3.4/32", "0.0.0.0/0", true),
+            ("fd00::/64", "fd00::/48", true),
+            ("fd00::/64", "10.0.0.0/8", false),
+        ] {
+            assert_eq!(within(of(part), of(whole)), expected, "{part} in {whole}");
+        }
     }
 }
