@@ -6,7 +6,10 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
+mod descriptions;
 mod parse;
+
+pub use descriptions::describe;
 
 static TEXT: &str = include_str!("generated/types.txt");
 
@@ -131,6 +134,11 @@ pub fn types() -> &'static Types {
 // === impl Types ===
 
 impl Types {
+    /// The table itself, to tell one version of it from another.
+    pub fn text(&self) -> &'static str {
+        TEXT
+    }
+
     /// By name: `core.v1.Pod`.
     pub fn by_name(&self, name: &str) -> Option<&Type> {
         self.by_name.get(name).and_then(|index| self.all.get(*index))

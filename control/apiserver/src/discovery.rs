@@ -55,8 +55,8 @@ impl Resource {
 
 /// All documents.
 pub(crate) struct Discovery {
-    /// (group, version) to resources.
-    groups: BTreeMap<(usize, &'static str, &'static str), Vec<Resource>>,
+    /// (place, group, version's rank, version) to resources.
+    groups: BTreeMap<(usize, &'static str, u32, &'static str), Vec<Resource>>,
 }
 
 impl Discovery {
@@ -64,7 +64,7 @@ impl Discovery {
         let mut groups: BTreeMap<_, Vec<Resource>> = BTreeMap::new();
         let key = |group: &'static str, version: &'static str| {
             let place = GROUP_ORDER.iter().position(|g| *g == group).unwrap_or(GROUP_ORDER.len());
-            (place, group, version)
+            (place, group, rank(version), version)
         };
         for kind in kinds.served() {
             groups.entry(key(kind.group, kind.version)).or_default().push(Resource::stored(kind));
@@ -103,7 +103,7 @@ impl Discovery {
 
     fn named_groups(&self) -> Vec<&'static str> {
         let mut groups: Vec<_> =
-            self.groups.keys().map(|(_, g, _)| *g).filter(|g| !g.is_empty()).collect();
+            self.groups.keys().map(|(_, g, ..)| *g).filter(|g| !g.is_empty()).collect();
         groups.dedup();
         groups
     }
@@ -112,8 +112,8 @@ impl Discovery {
         let versions: Vec<Value> = self
             .groups
             .keys()
-            .filter(|(_, g, _)| *g == group && !g.is_empty())
-            .map(|(_, g, v)| json!({ "groupVersion": format!("{g}/{v}"), "version": v }))
+            .filter(|(_, g, ..)| *g == group && !g.is_empty())
+            .map(|(_, g, _, v)| json!({ "groupVersion": format!("{g}/{v}"), "version": v }))
             .collect();
         let preferred = versions.first()?.clone();
         Some(json!({ "name": group, "versions": versions, "preferredVersion": preferred }))
@@ -122,7 +122,7 @@ impl Discovery {
     /// `/api/v1` and `/apis/{group}/{version}`
     pub(crate) fn resources(&self, group: &str, version: &str) -> Option<Value> {
         let (_, resources) =
-            self.groups.iter().find(|((_, g, v), _)| *g == group && *v == version)?;
+            self.groups.iter().find(|((_, g, _, v), _)| *g == group && *v == version)?;
         let list: Vec<Value> = resources.iter().flat_map(legacy_resource).collect();
         let group_version = group_version(group, version);
         Some(json!({
@@ -145,8 +145,8 @@ impl Discovery {
         let versions: Vec<Value> = self
             .groups
             .iter()
-            .filter(|((_, g, _), _)| *g == group)
-            .map(|((_, g, v), resources)| {
+            .filter(|((_, g, ..), _)| *g == group)
+            .map(|((_, g, _, v), resources)| {
                 let list: Vec<Value> =
                     resources.iter().map(|r| aggregated_resource(r, g, v)).collect();
                 json!({ "version": v, "freshness": "Current", "resources": list })
@@ -158,8 +158,13 @@ impl Discovery {
 
     /// Groups and versions, for OpenAPI's index.
     pub(crate) fn group_versions(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        self.groups.keys().map(|(_, g, v)| (*g, *v))
+        self.groups.keys().map(|(_, g, _, v)| (*g, *v))
     }
+}
+
+/// Of several versions the newest comes first.
+fn rank(version: &str) -> u32 {
+    u32::MAX - version.trim_start_matches('v').parse().unwrap_or(0)
 }
 
 /// `v1` or `apps/v1`.

@@ -16,7 +16,7 @@ use crate::answer::{self, Answer};
 use crate::app::{self, App};
 use crate::query::Query;
 use crate::route::{self, Route};
-use crate::{flows, health, media, openapi, resource};
+use crate::{flows, health, media, resource};
 
 /// Everything about a request but its body.
 pub(crate) struct Asked {
@@ -137,7 +137,7 @@ async fn document(app: &Arc<App>, asked: &Asked, route: Route) -> Answer {
             app.metrics.render().into(),
         ),
         Route::Index => index(),
-        Route::OpenApiV2 => openapi_v2(asked),
+        Route::OpenApiV2 => openapi_v2(app, asked),
         Route::OpenApiV3 { document: None } => {
             answer::uncached(answer::json(StatusCode::OK, app.openapi.index()))
         }
@@ -158,12 +158,12 @@ fn discovery(app: &App, asked: &Asked, core: bool) -> Answer {
     }
 }
 
-fn openapi_v2(asked: &Asked) -> Answer {
+fn openapi_v2(app: &App, asked: &Asked) -> Answer {
     if media::prefers_protobuf(asked.accept()) {
         let kind = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-        return answer::with_type(StatusCode::OK, kind, openapi::OpenApi::v2_protobuf());
+        return answer::with_type(StatusCode::OK, kind, app.openapi.v2_protobuf());
     }
-    answer::json(StatusCode::OK, &openapi::OpenApi::v2_json())
+    answer::json(StatusCode::OK, &app.openapi.v2_json())
 }
 
 fn openapi_v3(app: &App, document: &str) -> Answer {

@@ -10,6 +10,7 @@ mod errors;
 mod everyday;
 mod fixture;
 mod http_surface;
+mod kinds;
 mod kubectl;
 mod nodes;
 mod services;

@@ -53,6 +53,19 @@ async fn round(fixture: &Fixture, binary: PathBuf) {
         )
         .await;
     assert!(said.contains("unknown field \"dada\""), "{said}");
+    let explained = kubectl.run(&["explain", "deployment.spec.strategy.rollingUpdate"]).await;
+    assert!(explained.contains("maxSurge"), "{explained}");
+    let hostless = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: i, ports: [{containerPort: 80}]}]}\n";
+    kubectl.pipe(&["apply", &n, "-f", "-"], hostless).await;
+    kubectl.pipe(&["apply", &n, "-f", "-"], &hostless.replace("image: i", "image: j")).await;
+    assert_eq!(
+        kubectl.run(&["get", &n, "pod/p", "-o", "jsonpath={.spec.containers[*].image}"]).await,
+        "j"
+    );
+    kubectl.run(&["create", &n, "job", "once", "--image=i"]).await;
+    kubectl.run(&["create", &n, "role", "reader", "--verb=get", "--resource=pods"]).await;
+    kubectl.run(&["autoscale", &n, "deploy/web", "--max=3"]).await;
+    assert!(kubectl.run(&["get", &n, "jobs,roles,hpa"]).await.contains("Deployment/web"));
     kubectl.run(&["delete", &n, "deploy/web", "configmap/c", "secret/s"]).await;
     assert!(kubectl.run(&["get", &n, "deploy"]).await.contains("No resources found"));
 }
