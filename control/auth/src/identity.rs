@@ -1,16 +1,22 @@
-//! Who a verified certificate speaks for: its common name is the user, its organizations are the groups.
+//! Who asks: by a verified certificate, whose common name is the user and whose organizations are the groups, or by a token.
+
+use std::collections::BTreeMap;
 
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::AuthError;
 
 /// A user and the groups it is in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// As in upstream: `kubernetes-admin`, `system:node:NAME`.
     pub user: String,
     /// As in upstream: `system:masters`, `system:nodes`.
     pub groups: Vec<String>,
+    /// Of the account behind a token; empty where there is none.
+    pub uid: String,
+    /// What else is known, such as the Pod that a token is bound to.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Identity {
@@ -35,13 +41,20 @@ impl Identity {
         if groups.iter().any(|group| group == crate::IN_PROCESS_GROUP) {
             return Err(refused("its group is for callers in the server itself".into()));
         }
-        Ok(Self { user, groups })
+        Ok(Self { user, groups, ..Self::default() })
+    }
+
+    /// A user by name, in these groups.
+    #[must_use]
+    pub fn new<'a>(user: &str, groups: impl IntoIterator<Item = &'a str>) -> Self {
+        let groups = groups.into_iter().map(str::to_owned).collect();
+        Self { user: user.to_owned(), groups, ..Self::default() }
     }
 
     /// A caller without a certificate.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self { user: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()] }
+        Self::new("system:anonymous", ["system:unauthenticated"])
     }
 
     /// The node this is, if it is one.

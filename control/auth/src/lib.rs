@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use beeline_auth::Identity;
-//! let admin = Identity { user: "kubernetes-admin".into(), groups: vec!["system:masters".into()] };
+//! let admin = Identity::new("kubernetes-admin", ["system:masters"]);
 //! assert!(admin.groups.contains(&"system:masters".to_string()));
 //! ```
 
@@ -16,6 +16,8 @@ mod files;
 mod identity;
 mod kubeconfig;
 mod node;
+pub mod rbac;
+pub mod service_account;
 mod tls;
 mod token;
 
@@ -76,6 +78,9 @@ pub enum AuthError {
     /// The user's: no join token, or of another cluster, or forged.
     #[error("join token refused: {0}")]
     Token(&'static str),
+    /// The peer's: not a token of ours, or one that is no longer good.
+    #[error("bearer token refused: {0}")]
+    Bearer(String),
     /// TLS could not be set up.
     #[error("set up TLS for {what}: {reason}")]
     Tls {

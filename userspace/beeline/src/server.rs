@@ -81,7 +81,7 @@ impl Server {
         let user = format!("system:node:{node_name}");
         Box::new(move || {
             let (ours, theirs) = tokio::io::duplex(256 * 1024);
-            let identity = Identity { user: user.clone(), groups: vec!["system:nodes".into()] };
+            let identity = Identity::new(&user, ["system:nodes"]);
             api.attach(theirs, Some(identity));
             ours
         })

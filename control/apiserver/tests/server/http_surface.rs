@@ -238,7 +238,7 @@ async fn grpc_shares_the_port_and_knows_who_calls() {
 async fn a_caller_in_this_process_needs_no_tls() {
     let fixture = Fixture::start().await;
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let identity = Identity { user: "local".to_owned(), groups: vec!["system:masters".to_owned()] };
+    let identity = Identity::new("local", ["system:masters"]);
     fixture.server.attach(theirs, Some(identity));
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(ours)).await.unwrap();

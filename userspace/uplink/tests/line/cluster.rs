@@ -184,7 +184,7 @@ fn serve(
     tasks: &Tasks,
     end: CancellationToken,
 ) {
-    let identity = Identity { user, groups: vec!["system:nodes".to_owned()] };
+    let identity = Identity::new(&user, ["system:nodes"]);
     let prove = move |mut request: tonic::Request<()>| {
         request.extensions_mut().insert(identity.clone());
         Ok(request)
