@@ -23,6 +23,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libprotobuf-dev", "its standard messages"),
     ("busybox-static", "the example image of the demo and the tests"),
     ("iproute2", "namespaces in the demo and the tests"),
+    ("ethtool", "switches off checksum offload in the tests of XDP"),
     ("iptables", "a peer of the proxy benchmark and of the differential test: both backends"),
     ("nftables", "the same: kube-proxy's nft layout"),
     ("util-linux", "nsenter and unshare, for the same"),

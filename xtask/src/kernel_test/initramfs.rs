@@ -21,7 +21,7 @@ use super::{
 use crate::{build_ebpf, exec};
 
 /// Tools that tests run and busybox's own would not replace; one test runs a shell under another name.
-const TOOLS: [&str; 7] = ["ip", "tc", "nft", "nsenter", "unshare", "setpriv", "sh"];
+const TOOLS: [&str; 8] = ["ip", "tc", "nft", "ethtool", "nsenter", "unshare", "setpriv", "sh"];
 /// Tells tests that time says nothing here.
 const EMULATED: &str = "BEELINE_EMULATED";
 
