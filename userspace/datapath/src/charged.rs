@@ -9,7 +9,7 @@ use std::{
 use crate::{DatapathError, bpf, config::instance_directory, error::At as _};
 
 /// Bytes of everything that an instance pinned, whether a process holds it or not: maps with what is in them now, and
-/// programs, each once.
+/// programs, each once. Kernels before 6.4 (`map_mem_usage`) tell what a full map would take, whatever is in it.
 pub fn charged_bytes(bpf_root: &Path, instance: &str) -> Result<u64, DatapathError> {
     let directory = instance_directory(bpf_root, instance);
     let mut total = 0;
