@@ -14,6 +14,8 @@ pub const DONE: &str = "@@done";
 /// How the harness's last line begins.
 const RESULT: &str = "test result: ";
 
+/// The one run that is no test: what a packet costs there.
+const MEASUREMENT: &str = "cost";
 /// How tests begin when they say that they skip themselves.
 const SKIPS: [&str; 3] = ["SKIPPED", "skipped", "SKIP "];
 
@@ -82,12 +84,18 @@ impl Run {
         let has = |word: &str| self.output.iter().any(|line| line.starts_with(word));
         let how = match self.status {
             Some(0) if SKIPS.into_iter().any(has) => "skipped tests".to_owned(),
-            Some(0) if has(RESULT) => return None,
+            Some(0) if has(RESULT) || self.is_measured() => return None,
             Some(0) => "no test ran".to_owned(),
             Some(status) => format!("status {status}"),
             None => "never ended".to_owned(),
         };
         Some(format!("{} ({how}):\n  {}", self.name, self.output.join("\n  ")))
+    }
+
+    /// Whether it is one that prints times in place of results, and has.
+    fn is_measured(&self) -> bool {
+        let is_time = |line: &String| line.trim_end().ends_with(" ns");
+        self.name == MEASUREMENT && self.output.iter().any(is_time)
     }
 
     /// How many tests ended so.
@@ -123,6 +131,15 @@ mod tests {
         assert_eq!(outcome.complaints(), Vec::<String>::new());
         assert_eq!(outcome.record.as_deref(), Some("# x\n\nprogram 6.1\n"));
         assert_eq!(outcome.to_string(), "1 tests passed, 0 failed");
+    }
+
+    #[test]
+    fn a_measurement_needs_figures_and_no_result() {
+        let measured = read("@@begin cost\n  from_pod    15 ns\n@@end 0\n@@done");
+        assert_eq!(measured.complaints(), Vec::<String>::new());
+        assert_eq!(read("@@begin cost\n@@end 0\n@@done").complaints().len(), 1);
+        let other = read("@@begin live\n  from_pod    15 ns\n@@end 0\n@@done");
+        assert!(other.complaints()[0].starts_with("live (no test ran)"));
     }
 
     #[test]

@@ -14,8 +14,8 @@ use anyhow::Context as _;
 use super::{console::Outcome, image::Image};
 use crate::exec;
 
-/// Tests load a hundred megabytes of maps each, two at a time.
-const MEMORY: &str = "1536M";
+/// Tests load a hundred megabytes of maps each, two at a time, and worlds of namespaces beside them.
+const MEMORY: &str = "3G";
 /// Lines that wait between the console and us; the machine waits when there are more.
 const LINES_MAX: usize = 1024;
 
