@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use beeline_auth::service_account::Issuer;
 use beeline_auth::{Attributes, Authorizer, Decision, Identity, Target};
 use beeline_kit::CancellationToken;
 use beeline_registry::{Caller, Registry};
@@ -18,8 +19,8 @@ use crate::openapi::OpenApi;
 pub struct Options {
     /// What it serves.
     pub registry: Registry,
-    /// Who may ask for paths, logs and reviews; the registry has its own.
-    pub authorizer: Arc<dyn Authorizer>,
+    /// Makes and checks tokens of service accounts; without it there are none.
+    pub tokens: Option<Arc<Issuer>>,
     /// Given to joining nodes at `/cacerts`.
     pub ca_pem: String,
     /// As `/version` tells it: `v1.36.0+beeline.0.1.0`.
@@ -48,10 +49,10 @@ pub struct Check {
 impl Options {
     /// Sixty seconds per request, no nodes, no gRPC, no checks.
     #[must_use]
-    pub fn new(registry: Registry, authorizer: Arc<dyn Authorizer>, ca_pem: String) -> Self {
+    pub fn new(registry: Registry, ca_pem: String) -> Self {
         Self {
             registry,
-            authorizer,
+            tokens: None,
             ca_pem,
             git_version: format!("v1.36.0+beeline.{}", env!("CARGO_PKG_VERSION")),
             address: String::new(),
@@ -69,6 +70,7 @@ pub(crate) struct App {
     pub(crate) documents: Documents,
     pub(crate) openapi: OpenApi,
     pub(crate) metrics: Metrics,
+    authorizer: Arc<dyn Authorizer>,
     /// Cancelled when streams have to end.
     pub(crate) stopping: CancellationToken,
 }
@@ -79,7 +81,8 @@ impl App {
         let discovery = Discovery::new(kinds);
         let openapi = OpenApi::new(kinds, &discovery, &options.git_version);
         let documents = Documents::new(&discovery, &options);
-        Self { options, documents, openapi, metrics: Metrics::default(), stopping }
+        let authorizer = options.registry.authorizer();
+        Self { options, authorizer, documents, openapi, metrics: Metrics::default(), stopping }
     }
 
     pub(crate) fn registry(&self) -> &Registry {
@@ -93,11 +96,7 @@ impl App {
         verb: &str,
         target: Target<'_>,
     ) -> Result<(), String> {
-        match self.options.authorizer.authorize(
-            &who.user,
-            &who.groups,
-            &Attributes { verb, target },
-        ) {
+        match self.authorizer.authorize(&who.user, &who.groups, &Attributes { verb, target }) {
             Decision::Allowed => Ok(()),
             Decision::Denied { reason } => Err(reason),
         }
@@ -106,14 +105,10 @@ impl App {
 
 /// The caller behind an identity; `user_agent` names its field manager.
 pub(crate) fn caller(identity: &Identity, user_agent: Option<&str>) -> Caller {
-    let mut groups = identity.groups.clone();
-    let anonymous = groups.iter().any(|g| g == "system:unauthenticated");
-    if !anonymous && !groups.iter().any(|g| g == "system:authenticated") {
-        groups.push("system:authenticated".to_owned());
-    }
     let manager = user_agent
         .and_then(|agent| agent.split('/').next())
         .filter(|m| !m.is_empty())
         .unwrap_or("unknown");
-    Caller { user: identity.user.clone(), groups, manager: manager.to_owned() }
+    let Identity { user, groups, uid, extra } = identity.clone();
+    Caller { user, groups, uid, extra, manager: manager.to_owned() }
 }

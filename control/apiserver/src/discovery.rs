@@ -44,7 +44,7 @@ impl Resource {
             plural: info.plural,
             singular: info.singular,
             kind: info.kind,
-            namespaced: false,
+            namespaced: info.namespaced,
             verbs: vec!["create"],
             short_names: &[],
             categories: &[],

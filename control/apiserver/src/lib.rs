@@ -16,6 +16,7 @@
 
 mod answer;
 mod app;
+mod authenticate;
 mod body;
 mod connection;
 mod discovery;
@@ -34,6 +35,7 @@ mod resource;
 mod review;
 mod route;
 mod service;
+mod tokens;
 mod watch;
 
 pub use app::{Check, Options};

@@ -15,7 +15,7 @@ use crate::render::Renderer;
 use crate::review::{self, ReviewInfo};
 use crate::route::ResourcePath;
 use crate::service::{Asked, Done};
-use crate::{body, logs, watch};
+use crate::{body, logs, tokens, watch};
 
 /// What a method means on a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,10 @@ pub(crate) async fn handle(app: &Arc<App>, asked: &Asked, path: ResourcePath, bo
     };
     let label = verb.label();
     if let Some(info) = review::find(&path.group, &path.version, &path.resource) {
-        return Done::new(label, or_error(review_answer(app, asked, info, verb, body).await));
+        return Done::new(
+            label,
+            or_error(review_answer(app, asked, info, verb, &path, body).await),
+        );
     }
     let Some(kind) = app.registry().kinds().by_resource(&path.group, &path.version, &path.resource)
     else {
@@ -100,6 +103,9 @@ pub(crate) async fn handle(app: &Arc<App>, asked: &Asked, path: ResourcePath, bo
     if kind.plural == "pods" && path.subresource.as_deref() == Some("log") && verb == Verb::Get {
         let answer = or_error(logs::answer(app, asked, kind, &path).await);
         return Done { answer, verb: "CONNECT", streaming: true };
+    }
+    if kind.plural == "serviceaccounts" && path.subresource.as_deref() == Some("token") {
+        return Done::new(label, or_error(token_answer(app, asked, verb, &path, body).await));
     }
     match target(kind, path, verb) {
         Ok(target) if verb == Verb::Watch => {
@@ -287,13 +293,34 @@ async fn review_answer(
     asked: &Asked,
     info: &ReviewInfo,
     verb: Verb,
+    path: &ResourcePath,
+    body: Body,
+) -> Result<Answer, ApiError> {
+    if verb != Verb::Create || path.name.is_some() {
+        return Err(ApiError::method_not_allowed());
+    }
+    if info.namespaced != path.namespace.is_some() {
+        return Err(ApiError::no_such_resource());
+    }
+    let bytes = body::read(body).await?;
+    let parsed = body::object(&asked.headers, &bytes, (&info.api_version(), info.kind))?;
+    let value = review::answer(app, info, &asked.caller, path.namespace.as_deref(), parsed.value)?;
+    Ok(answer::uncached(answer::json(StatusCode::CREATED, &value)))
+}
+
+async fn token_answer(
+    app: &App,
+    asked: &Asked,
+    verb: Verb,
+    path: &ResourcePath,
     body: Body,
 ) -> Result<Answer, ApiError> {
     if verb != Verb::Create {
         return Err(ApiError::method_not_allowed());
     }
     let bytes = body::read(body).await?;
-    let parsed = body::object(&asked.headers, &bytes, (&info.api_version(), info.kind))?;
-    let value = review::answer(app, info, &asked.caller, parsed.value)?;
+    let default = ("authentication.k8s.io/v1", "TokenRequest");
+    let parsed = body::object(&asked.headers, &bytes, default)?;
+    let value = tokens::answer(app, asked, path, parsed.value)?;
     Ok(answer::uncached(answer::json(StatusCode::CREATED, &value)))
 }

@@ -1,8 +1,11 @@
-//! Questions that are answered and forgotten: may I, what may I, who am I.
+//! Questions that are answered and forgotten: may I, may he, what may I, who am I, whose token is this.
 //!
 //! In: a caller and a review object. Out: the review with its status.
 
-use beeline_api::ApiError;
+mod access;
+mod token;
+
+use beeline_api::{ApiError, decode};
 use beeline_auth::Target;
 use beeline_registry::Caller;
 use serde_json::{Value, json};
@@ -16,6 +19,8 @@ pub(crate) struct ReviewInfo {
     pub(crate) kind: &'static str,
     pub(crate) plural: &'static str,
     pub(crate) singular: &'static str,
+    pub(crate) namespaced: bool,
+    answer: fn(&App, &Caller, &Value) -> Result<Value, ApiError>,
 }
 
 const AUTHORIZATION: &str = "authorization.k8s.io";
@@ -29,6 +34,8 @@ pub(crate) static REVIEWS: &[ReviewInfo] = &[
         kind: "SelfSubjectAccessReview",
         plural: "selfsubjectaccessreviews",
         singular: "selfsubjectaccessreview",
+        namespaced: false,
+        answer: access::own,
     },
     ReviewInfo {
         group: AUTHORIZATION,
@@ -36,6 +43,26 @@ pub(crate) static REVIEWS: &[ReviewInfo] = &[
         kind: "SelfSubjectRulesReview",
         plural: "selfsubjectrulesreviews",
         singular: "selfsubjectrulesreview",
+        namespaced: false,
+        answer: access::rules,
+    },
+    ReviewInfo {
+        group: AUTHORIZATION,
+        version: "v1",
+        kind: "SubjectAccessReview",
+        plural: "subjectaccessreviews",
+        singular: "subjectaccessreview",
+        namespaced: false,
+        answer: access::of_another,
+    },
+    ReviewInfo {
+        group: AUTHORIZATION,
+        version: "v1",
+        kind: "LocalSubjectAccessReview",
+        plural: "localsubjectaccessreviews",
+        singular: "localsubjectaccessreview",
+        namespaced: true,
+        answer: access::of_another,
     },
     ReviewInfo {
         group: AUTHENTICATION,
@@ -43,6 +70,17 @@ pub(crate) static REVIEWS: &[ReviewInfo] = &[
         kind: "SelfSubjectReview",
         plural: "selfsubjectreviews",
         singular: "selfsubjectreview",
+        namespaced: false,
+        answer: token::own,
+    },
+    ReviewInfo {
+        group: AUTHENTICATION,
+        version: "v1",
+        kind: "TokenReview",
+        plural: "tokenreviews",
+        singular: "tokenreview",
+        namespaced: false,
+        answer: token::review,
     },
 ];
 
@@ -62,56 +100,41 @@ pub(crate) fn answer(
     app: &App,
     info: &ReviewInfo,
     caller: &Caller,
+    namespace: Option<&str>,
     mut body: Value,
 ) -> Result<Value, ApiError> {
-    beeline_api::decode::expect(&mut body, &info.api_version(), info.kind)?;
+    let target = Target::Resource {
+        group: info.group,
+        resource: info.plural,
+        subresource: "",
+        namespace: namespace.unwrap_or_default(),
+        name: "",
+    };
+    app.authorize(caller, "create", target).map_err(|why| {
+        let text = format!("{}.{} is forbidden: {why}", info.plural, info.group);
+        ApiError::new(403, "Forbidden", text)
+    })?;
+    decode::expect(&mut body, &info.api_version(), info.kind)?;
     if !body["metadata"].is_object() {
         body["metadata"] = json!({});
     }
-    body["status"] = match info.kind {
-        "SelfSubjectAccessReview" => access(app, caller, &body["spec"])?,
-        "SelfSubjectRulesReview" => rules(caller),
-        _ => json!({ "userInfo": { "username": caller.user, "groups": caller.groups } }),
-    };
+    if let Some(namespace) = namespace {
+        in_namespace(&mut body, namespace)?;
+    }
+    body["status"] = (info.answer)(app, caller, &body["spec"])?;
     Ok(body)
 }
 
-fn access(app: &App, caller: &Caller, spec: &Value) -> Result<Value, ApiError> {
-    let (path, asked) = (&spec["nonResourceAttributes"], &spec["resourceAttributes"]);
-    let of = |from: &Value, field: &str| from[field].as_str().unwrap_or_default().to_owned();
-    let decision = if path.is_object() {
-        app.authorize(caller, &of(path, "verb"), Target::Path(&of(path, "path")))
-    } else if asked.is_object() {
-        let target = Target::Resource {
-            group: &of(asked, "group"),
-            resource: &of(asked, "resource"),
-            subresource: &of(asked, "subresource"),
-            namespace: &of(asked, "namespace"),
-            name: &of(asked, "name"),
-        };
-        app.authorize(caller, &of(asked, "verb"), target)
-    } else {
-        let text = "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified";
+/// A local review asks about its own namespace alone.
+fn in_namespace(body: &mut Value, namespace: &str) -> Result<(), ApiError> {
+    let asked = &mut body["spec"]["resourceAttributes"];
+    if asked.is_object() && asked["namespace"].as_str().unwrap_or_default() != namespace {
+        let text = format!(
+            "spec.resourceAttributes.namespace: Invalid value: {}: must match metadata.namespace",
+            asked["namespace"]
+        );
         return Err(ApiError::new(422, "Invalid", text));
-    };
-    Ok(match decision {
-        Ok(()) => json!({ "allowed": true }),
-        Err(_) => json!({ "allowed": false }),
-    })
-}
-
-/// Only administrators' rules can be listed: others are decided by code, not by rules.
-fn rules(caller: &Caller) -> Value {
-    if is_admin(caller) {
-        return json!({
-            "resourceRules": [{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] }],
-            "nonResourceRules": [{ "verbs": ["*"], "nonResourceURLs": ["*"] }],
-            "incomplete": false,
-        });
     }
-    json!({ "resourceRules": [], "nonResourceRules": [], "incomplete": true })
-}
-
-fn is_admin(caller: &Caller) -> bool {
-    caller.groups.iter().any(|g| g == "system:masters")
+    body["metadata"]["namespace"] = json!(namespace);
+    Ok(())
 }

@@ -17,6 +17,10 @@ pub(crate) enum Route {
     Metrics,
     /// `/`: the paths there are.
     Index,
+    /// `/.well-known/openid-configuration`
+    TokenIssuer,
+    /// `/openid/v1/jwks`
+    TokenKeys,
     /// `/openapi/v2`
     OpenApiV2,
     /// `/openapi/v3` and the documents below it.
@@ -66,6 +70,8 @@ pub(crate) fn parse(path: &str) -> Route {
         ["version"] => Route::Version,
         ["cacerts"] => Route::CaCerts,
         ["metrics"] => Route::Metrics,
+        [".well-known", "openid-configuration"] => Route::TokenIssuer,
+        ["openid", "v1", "jwks"] => Route::TokenKeys,
         ["openapi", "v2"] => Route::OpenApiV2,
         ["openapi", "v3"] => Route::OpenApiV3 { document: None },
         ["openapi", "v3", rest @ ..] => Route::OpenApiV3 { document: Some(rest.join("/")) },

@@ -16,7 +16,7 @@ use crate::answer::{self, Answer};
 use crate::app::{self, App};
 use crate::query::Query;
 use crate::route::{self, Route};
-use crate::{flows, health, media, resource};
+use crate::{authenticate, flows, health, media, resource};
 
 /// Everything about a request but its body.
 pub(crate) struct Asked {
@@ -62,19 +62,25 @@ pub(crate) async fn handle(
     }
     let started = Instant::now();
     let (parts, body) = request.into_parts();
-    let anonymous = Identity::anonymous();
     let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+    let identity = match authenticate::identify(app, identity, &parts.headers) {
+        Ok(identity) => identity,
+        Err(error) => {
+            let refused = answer::error(&error);
+            let (verb, code) = (verb_of(&parts.method), refused.status().as_u16());
+            app.metrics.answered(verb, code, started.elapsed(), false);
+            return refused;
+        }
+    };
     let asked = Asked {
-        caller: app::caller(identity.unwrap_or(&anonymous), agent),
+        caller: app::caller(&identity, agent),
         query: Query::parse(parts.uri.query().unwrap_or_default()),
         method: parts.method,
         uri: parts.uri,
         headers: parts.headers,
     };
     let limit = asked.query.timeout(app.options.request_timeout);
-    let done = match tokio::time::timeout(limit, dispatch(app, identity.is_none(), &asked, body))
-        .await
-    {
+    let done = match tokio::time::timeout(limit, dispatch(app, &asked, body)).await {
         Ok(done) => done,
         Err(_) => {
             let text = "Timeout: request did not complete within requested timeout - context deadline exceeded";
@@ -98,9 +104,10 @@ pub(crate) async fn handle(
     answer
 }
 
-async fn dispatch(app: &Arc<App>, anonymous: bool, asked: &Asked, body: Body) -> Done {
+async fn dispatch(app: &Arc<App>, asked: &Asked, body: Body) -> Done {
     let path = asked.uri.path();
     let route = route::parse(path);
+    let anonymous = asked.caller.user == "system:anonymous";
     if anonymous && app.authorize(&asked.caller, "get", Target::Path(path)).is_err() {
         return Done::new(verb_of(&asked.method), answer::error(&answer::unauthorized()));
     }
@@ -137,6 +144,8 @@ async fn document(app: &Arc<App>, asked: &Asked, route: Route) -> Answer {
             app.metrics.render().into(),
         ),
         Route::Index => index(),
+        Route::TokenIssuer => token_issuer(app),
+        Route::TokenKeys => token_keys(app),
         Route::OpenApiV2 => openapi_v2(app, asked),
         Route::OpenApiV3 { document: None } => {
             answer::uncached(answer::json(StatusCode::OK, app.openapi.index()))
@@ -178,8 +187,31 @@ fn openapi_v3(app: &App, document: &str) -> Answer {
     answer
 }
 
+/// OpenID Connect discovery 1.0, as far as upstream fills it in.
+fn token_issuer(app: &App) -> Answer {
+    if app.options.tokens.is_none() {
+        return answer::page_not_found();
+    }
+    let keys = format!("https://{}/openid/v1/jwks", app.options.address);
+    answer::json(
+        StatusCode::OK,
+        &serde_json::json!({
+            "issuer": beeline_auth::service_account::ISSUER, "jwks_uri": keys,
+            "response_types_supported": ["id_token"], "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }),
+    )
+}
+
+fn token_keys(app: &App) -> Answer {
+    let Some(tokens) = &app.options.tokens else { return answer::page_not_found() };
+    let keys = serde_json::to_vec(&tokens.key_set()).unwrap_or_default();
+    answer::with_type(StatusCode::OK, "application/jwk-set+json", keys.into())
+}
+
 fn index() -> Answer {
     let paths = [
+        "/.well-known/openid-configuration",
         "/api",
         "/apis",
         "/cacerts",
@@ -188,6 +220,7 @@ fn index() -> Answer {
         "/metrics",
         "/openapi/v2",
         "/openapi/v3",
+        "/openid/v1/jwks",
         "/readyz",
         "/version",
     ];

@@ -1,6 +1,6 @@
-//! Who may do what, before there are roles.
+//! Who may do what by rules that are built in: administrators, nodes, and beeline's own loops.
 //!
-//! In: a user, its groups and what it wants. Out: yes, or no in upstream's words. Pure; RBAC will be another `Authorizer`.
+//! In: a user, its groups and what it wants. Out: yes, or no in upstream's words. Pure; roles are another `Authorizer`.
 
 /// What a caller wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub trait Authorizer: Send + Sync + 'static {
 /// The group of beeline's own loops. No certificate may carry it: only callers in this process have it.
 pub const IN_PROCESS_GROUP: &str = "beeline:in-process";
 
-/// Fixed rules: administrators everything, beeline's own loops and nodes what they need, everyone health and discovery.
+/// Fixed rules: administrators everything, beeline's own loops and nodes what they need.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StaticAuthorizer;
 
@@ -62,7 +62,7 @@ impl Authorizer for StaticAuthorizer {
         let allowed = is_in("system:masters")
             || (is_in(IN_PROCESS_GROUP) && in_process_may(user, wanted))
             || (is_in("system:nodes") && node_may(user, wanted))
-            || anyone_may(user, wanted);
+            || anyone_may(wanted);
         if allowed { Decision::Allowed } else { Decision::Denied { reason: wanted.denial(user) } }
     }
 }
@@ -127,18 +127,9 @@ fn node_may(user: &str, wanted: &Attributes<'_>) -> bool {
     }
 }
 
-/// As upstream's `system:public-info-viewer` and, for those with a name, `system:discovery`.
-fn anyone_may(user: &str, wanted: &Attributes<'_>) -> bool {
-    let Target::Path(path) = wanted.target else { return false };
-    if wanted.verb != "get" {
-        return false;
-    }
-    let root = path.split('/').nth(1).unwrap_or_default();
-    match root {
-        "healthz" | "livez" | "readyz" | "version" | "cacerts" => true,
-        "api" | "apis" | "openapi" => user != "system:anonymous",
-        _ => false,
-    }
+/// What a node fetches before it is anybody. All else that everybody may is in roles.
+fn anyone_may(wanted: &Attributes<'_>) -> bool {
+    wanted.verb == "get" && wanted.target == Target::Path("/cacerts")
 }
 
 #[cfg(test)]
@@ -162,10 +153,8 @@ mod tests {
         assert!(may("kubernetes-admin", "system:masters", "get", "/metrics", "", ""));
         assert!(!may("bob", "devs", "list", "pods", "default", ""));
         assert!(!may("bob", "devs", "get", "/metrics", "", ""));
-        assert!(may("bob", "devs", "get", "/apis/apps/v1", "", ""));
-        assert!(!may("system:anonymous", "system:unauthenticated", "get", "/apis", "", ""));
-        assert!(may("system:anonymous", "system:unauthenticated", "get", "/healthz", "", ""));
-        assert!(!may("system:anonymous", "system:unauthenticated", "get", "/healthzz", "", ""));
+        assert!(may("system:anonymous", "system:unauthenticated", "get", "/cacerts", "", ""));
+        assert!(!may("system:anonymous", "system:unauthenticated", "get", "/healthz", "", ""));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! Those that belong to Services look at the Services that differ since they last looked, as there may be many.
 //! Refuses: talking to nodes or to the store, and calling another reconciler.
 
+pub mod clusterrole;
 pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
@@ -83,6 +84,13 @@ impl Controllers {
             OFTEN,
             None,
             |client: &Client, now| replicaset::plan(&read::replica_sets(client), now),
+        );
+        run.start(
+            "clusterroles",
+            &[&kinds::CLUSTER_ROLE],
+            SELDOM,
+            Some(CALM),
+            |client: &Client, _| clusterrole::plan(&client.cached()),
         );
         run.services(config.load_balancer);
         run.start("event-ttl", &[], Duration::from_secs(60), None, |client: &Client, now| {

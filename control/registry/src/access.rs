@@ -1,9 +1,27 @@
 //! The question asked before every request, put to `beeline_auth`.
 
 use beeline_api::ApiError;
+use beeline_api::selectors::FieldSelector;
 use beeline_auth::{Attributes, Authorizer, Decision, Target as Wanted};
 
 use crate::options::{Caller, Target};
+
+/// The same of a list or a watch. One of a single name is judged as if it named that object.
+pub(crate) fn check_all(
+    by: &dyn Authorizer,
+    caller: &Caller,
+    verb: &str,
+    target: &Target,
+    fields: &FieldSelector,
+) -> Result<(), ApiError> {
+    match fields.single_name() {
+        Some(name) => {
+            let named = Target { name: Some(name.to_owned()), ..target.clone() };
+            check(by, caller, verb, &named)
+        }
+        None => check(by, caller, verb, target),
+    }
+}
 
 /// Asks, and turns a refusal into upstream's 403.
 pub(crate) fn check(

@@ -1,4 +1,4 @@
-//! What every cluster has from the start: four namespaces, and the Service of the API itself.
+//! What every cluster has from the start: four namespaces, the roles, and the Service of the API itself.
 
 use std::net::IpAddr;
 
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::options::{Caller, Target, WriteOptions};
 use crate::registry::{OpenError, Registry};
+use crate::roles::reconcile;
 use crate::write;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -20,6 +21,7 @@ pub(crate) async fn ensure(registry: &Registry) -> Result<(), OpenError> {
         let account = json!({ "metadata": { "name": "default" } });
         put(registry, &SERVICE_ACCOUNT, Some(name), account, Put::Once).await?;
     }
+    reconcile::ensure(registry).await?;
     if let Some((ip, port)) = registry.inner.options.advertise {
         kubernetes_service(registry, ip, port).await?;
     }

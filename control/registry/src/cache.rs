@@ -18,6 +18,7 @@ use crate::bucket::{Bucket, Objects, under};
 use crate::object::Object;
 use crate::options::Options;
 use crate::registry::{OpenError, Registry};
+use crate::roles;
 use crate::view::View;
 
 /// Where all objects live in the store.
@@ -80,6 +81,13 @@ impl Cache {
         let kind = kind.stored();
         let found = self.buckets.iter().find(|b| std::ptr::eq(b.kind, kind) || b.kind == kind);
         found.expect("there is a bucket for every built-in kind")
+    }
+
+    /// Every object of the kinds of an API group.
+    pub(crate) fn each(&self, group: &str, mut f: impl FnMut(&KindInfo, &Object)) {
+        for bucket in self.buckets.iter().filter(|bucket| bucket.kind.group == group) {
+            bucket.read().objects.values().for_each(|object| f(bucket.kind, object));
+        }
     }
 
     fn bucket_of(&self, key: &str) -> Option<&Bucket> {
@@ -189,6 +197,7 @@ impl Cache {
             };
             let step = bucket.apply(key, revision, new);
             registry.inner.allocations.observe(bucket.kind, &step);
+            roles::observe(&registry.inner.access.rbac, bucket.kind, &step);
         }
         self.applied.send_replace(last.0);
     }

@@ -19,6 +19,7 @@ mod patching;
 mod prepare;
 mod read;
 mod registry;
+mod roles;
 mod scale;
 mod storing;
 mod subresources;

@@ -1,6 +1,7 @@
 //! Who asks, for what, and how: the arguments of every call through the door.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -52,12 +53,16 @@ impl Default for Options {
 }
 
 /// An identity, and the field manager it writes as by default.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Caller {
     /// User name.
     pub user: String,
     /// Groups.
     pub groups: Vec<String>,
+    /// Of the account behind a token; empty where there is none.
+    pub uid: String,
+    /// What else is known of the user.
+    pub extra: BTreeMap<String, Vec<String>>,
     /// Field manager where a request names none.
     pub manager: String,
 }
@@ -75,6 +80,7 @@ impl Caller {
             user: format!("{prefix}{component}"),
             groups: vec![IN_PROCESS_GROUP.to_owned(), "system:authenticated".to_owned()],
             manager: component.to_owned(),
+            ..Self::default()
         }
     }
 
@@ -84,6 +90,7 @@ impl Caller {
             user: format!("system:node:{name}"),
             groups: vec!["system:nodes".to_owned(), "system:authenticated".to_owned()],
             manager: "agent".to_owned(),
+            ..Self::default()
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) async fn patch(
 ) -> Result<Arc<Object>, ApiError> {
     let name = target.name.clone().unwrap_or_default();
     if target.subresource == Some(Subresource::Scale) {
-        return scale::patch(registry, target, &patch, o).await;
+        return scale::patch(registry, caller, target, &patch, o).await;
     }
     let patch = checked(target, patch, o)?;
     for _ in 0..CONFLICT_TRIES {
@@ -44,7 +44,7 @@ pub(crate) async fn patch(
         prepare::fields(target.kind, &mut new, o)?;
         prepare::agree(target, &mut new)?;
         let (stored, new) = views::stored(target, new)?;
-        match write::replace(registry, &stored, new, &old, o.dry_run).await {
+        match write::replace(registry, caller, &stored, new, &old, o.dry_run).await {
             Err(e) if e.is_conflict() && !pinned => {
                 o.warnings.take();
             }
@@ -127,7 +127,7 @@ async fn apply_new(
     config: &Value,
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
-    crate::access::check(&*registry.inner.options.authorizer, caller, "create", target)?;
+    crate::access::check(&registry.inner.access, caller, "create", target)?;
     let named =
         config["metadata"]["uid"].is_string() || config["metadata"]["resourceVersion"].is_string();
     if named {

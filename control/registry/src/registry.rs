@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use beeline_api::{ApiError, KindInfo, Kinds};
+use beeline_auth::Authorizer;
+use beeline_auth::rbac::{Rbac, Rule};
 use beeline_kit::Tasks;
 use beeline_store::{Revision, Store, StoreError};
 use serde_json::Value;
@@ -16,6 +18,7 @@ use crate::object::{Deleted, List, Object};
 use crate::options::{
     Caller, DeleteOptions, ListOptions, Options, Patch, Target, WatchOptions, WriteOptions,
 };
+use crate::roles::{self, Access};
 use crate::view::View;
 use crate::views;
 use crate::watch::ObjectWatch;
@@ -31,6 +34,7 @@ pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) cache: Cache,
     pub(crate) allocations: Allocations,
+    pub(crate) access: Access,
     pub(crate) tasks: Tasks,
 }
 
@@ -70,10 +74,13 @@ impl Registry {
             &options,
             cache.snapshot(&beeline_api::kinds::SERVICE, None).iter(),
         );
-        let registry = Registry {
-            inner: Arc::new(Inner { store, options, cache, allocations, tasks: tasks.clone() }),
-        };
-        crate::cache::follow(&registry, loaded, tasks);
+        let access =
+            Access { fixed: Arc::clone(&options.authorizer), rbac: Arc::new(Rbac::default()) };
+        cache.each(roles::GROUP, |kind, object| roles::load(&access.rbac, kind, object));
+        let tasks = tasks.clone();
+        let inner = Inner { store, options, cache, allocations, access, tasks };
+        let registry = Registry { inner: Arc::new(inner) };
+        crate::cache::follow(&registry, loaded, &registry.inner.tasks);
         crate::bootstrap::ensure(&registry).await?;
         Ok(registry)
     }
@@ -86,13 +93,13 @@ impl Registry {
         body: Value,
         o: &WriteOptions,
     ) -> Result<Arc<Object>, ApiError> {
-        access::check(&*self.inner.options.authorizer, caller, "create", target)?;
+        access::check(&self.inner.access, caller, "create", target)?;
         match target.subresource {
             None => {
                 let made = crate::write::create(self, caller, target, body, o).await?;
                 Ok(views::object(target.kind, made))
             }
-            Some(sub) => crate::subresources::create(self, target, sub, body, o).await,
+            Some(sub) => crate::subresources::create(self, caller, target, sub, body, o).await,
         }
     }
 
@@ -104,7 +111,7 @@ impl Registry {
         body: Value,
         o: &WriteOptions,
     ) -> Result<Arc<Object>, ApiError> {
-        access::check(&*self.inner.options.authorizer, caller, "update", target)?;
+        access::check(&self.inner.access, caller, "update", target)?;
         let made = crate::write::update(self, caller, target, body, o).await?;
         Ok(views::object(target.kind, made))
     }
@@ -117,7 +124,7 @@ impl Registry {
         patch: Patch,
         o: &WriteOptions,
     ) -> Result<Arc<Object>, ApiError> {
-        access::check(&*self.inner.options.authorizer, caller, "patch", target)?;
+        access::check(&self.inner.access, caller, "patch", target)?;
         let made = crate::patching::patch(self, caller, target, patch, o).await?;
         Ok(views::object(target.kind, made))
     }
@@ -129,7 +136,7 @@ impl Registry {
         target: &Target,
         o: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
-        access::check(&*self.inner.options.authorizer, caller, "delete", target)?;
+        access::check(&self.inner.access, caller, "delete", target)?;
         let deleted = crate::delete::delete(self, &target.stored(), o).await?;
         Ok(views::deleted(target.kind, deleted))
     }
@@ -142,14 +149,14 @@ impl Registry {
         o: &DeleteOptions,
         which: &ListOptions,
     ) -> Result<List, ApiError> {
-        access::check(&*self.inner.options.authorizer, caller, "deletecollection", target)?;
+        access::check(&self.inner.access, caller, "deletecollection", target)?;
         let list = crate::delete::delete_collection(self, &target.stored(), o, which).await?;
         Ok(views::list(target.kind, list))
     }
 
     /// The newest committed state of one object (or its scale).
     pub async fn get(&self, caller: &Caller, target: &Target) -> Result<Arc<Object>, ApiError> {
-        access::check(&*self.inner.options.authorizer, caller, "get", target)?;
+        access::check(&self.inner.access, caller, "get", target)?;
         Ok(views::object(target.kind, crate::read::get(self, target).await?))
     }
 
@@ -160,7 +167,7 @@ impl Registry {
         target: &Target,
         o: &ListOptions,
     ) -> Result<List, ApiError> {
-        access::check(&*self.inner.options.authorizer, caller, "list", target)?;
+        access::check_all(&self.inner.access, caller, "list", target, &o.fields)?;
         Ok(views::list(target.kind, crate::list::list(self, &target.stored(), o).await?))
     }
 
@@ -171,7 +178,7 @@ impl Registry {
         target: &Target,
         o: &WatchOptions,
     ) -> Result<ObjectWatch, ApiError> {
-        access::check(&*self.inner.options.authorizer, caller, "watch", target)?;
+        access::check_all(&self.inner.access, caller, "watch", target, &o.fields)?;
         crate::watch::watch(self, target, o).await
     }
 
@@ -208,6 +215,17 @@ impl Registry {
     /// Revision up to which the cache has followed the store.
     pub fn revision(&self) -> Revision {
         self.inner.cache.applied()
+    }
+
+    /// Who may do what here: the built-in rules, and the roles that are stored.
+    pub fn authorizer(&self) -> Arc<dyn Authorizer> {
+        Arc::new(self.inner.access.clone())
+    }
+
+    /// What stored roles grant somebody in a namespace.
+    pub fn rules(&self, caller: &Caller, namespace: &str) -> Vec<Rule> {
+        let grants = self.inner.access.rbac.read();
+        grants.rules(&caller.user, &caller.groups, namespace).cloned().collect()
     }
 
     /// The kinds served.

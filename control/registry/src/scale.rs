@@ -9,7 +9,7 @@ use beeline_api::{ApiError, decode, patch as patches};
 use serde_json::{Value, json};
 
 use crate::object::Object;
-use crate::options::{Patch, Target, WriteOptions};
+use crate::options::{Caller, Patch, Target, WriteOptions};
 use crate::prepare;
 use crate::registry::Registry;
 use crate::write::{self, CONFLICT_TRIES};
@@ -41,22 +41,24 @@ fn paths(target: &Target) -> Result<ScalePaths, ApiError> {
 /// PUT of a `Scale`.
 pub(crate) async fn update(
     registry: &Registry,
+    caller: &Caller,
     target: &Target,
     mut body: Value,
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
     decode::expect(&mut body, "autoscaling/v1", "Scale")?;
-    change(registry, target, o, |_| Ok(body.clone())).await
+    change(registry, caller, target, o, |_| Ok(body.clone())).await
 }
 
 /// PATCH of a `Scale`.
 pub(crate) async fn patch(
     registry: &Registry,
+    caller: &Caller,
     target: &Target,
     patch: &Patch,
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
-    change(registry, target, o, |scale| match patch {
+    change(registry, caller, target, o, |scale| match patch {
         Patch::Json(p) => patches::json(scale, p),
         Patch::Merge(p) | Patch::Strategic(p) | Patch::Apply(p) => patches::merge(scale, p),
     })
@@ -65,6 +67,7 @@ pub(crate) async fn patch(
 
 async fn change(
     registry: &Registry,
+    caller: &Caller,
     target: &Target,
     o: &WriteOptions,
     make: impl Fn(Value) -> Result<Value, ApiError>,
@@ -85,7 +88,7 @@ async fn change(
             spec.insert(paths.spec_replicas.trim_start_matches("/spec/").to_owned(), replicas);
         }
         let main = Target { subresource: None, ..target.clone() };
-        match write::replace(registry, &main, new, &old, o.dry_run).await {
+        match write::replace(registry, caller, &main, new, &old, o.dry_run).await {
             Err(e) if e.is_conflict() && !pinned => {}
             result => return of(target, &*result?),
         }

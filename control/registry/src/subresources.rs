@@ -8,20 +8,21 @@ use serde_json::{Value, json};
 
 use crate::delete;
 use crate::object::Object;
-use crate::options::{DeleteOptions, Preconditions, Subresource, Target, WriteOptions};
+use crate::options::{Caller, DeleteOptions, Preconditions, Subresource, Target, WriteOptions};
 use crate::registry::Registry;
 use crate::write::{self, CONFLICT_TRIES};
 
 /// POST to a subresource.
 pub(crate) async fn create(
     registry: &Registry,
+    caller: &Caller,
     target: &Target,
     sub: Subresource,
     body: Value,
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
     match sub {
-        Subresource::Binding => bind(registry, target, body, o).await,
+        Subresource::Binding => bind(registry, caller, target, body, o).await,
         Subresource::Eviction => evict(registry, target, body, o).await,
         Subresource::Status
         | Subresource::Scale
@@ -40,6 +41,7 @@ fn done(registry: &Registry) -> Arc<Object> {
 /// Sets the node of a pod that has none.
 async fn bind(
     registry: &Registry,
+    caller: &Caller,
     target: &Target,
     mut body: Value,
     o: &WriteOptions,
@@ -56,7 +58,7 @@ async fn bind(
         let old = registry.newest(&POD, target.namespace.as_deref(), name).await?;
         let old = old.ok_or_else(|| ApiError::not_found(&POD, name))?;
         let new = bound(registry, &old, &body, &node)?;
-        match write::replace(registry, &main, new, &old, o.dry_run).await {
+        match write::replace(registry, caller, &main, new, &old, o.dry_run).await {
             Err(e) if e.is_conflict() => {}
             result => return result.map(|_| done(registry)),
         }

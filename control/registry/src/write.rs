@@ -10,6 +10,7 @@ use crate::allocation::Held;
 use crate::object::Object;
 use crate::options::{Caller, Subresource, Target, WriteOptions};
 use crate::registry::Registry;
+use crate::roles::escalation;
 use crate::storing::{self, Place, PutError};
 use crate::{admission, prepare, scale, views};
 
@@ -35,7 +36,7 @@ pub(crate) async fn create(
         let mut attempt = value.clone();
         let generated = prepare::generate_name(&mut attempt);
         tries += 1;
-        match create_named(registry, &target, attempt, o).await {
+        match create_named(registry, caller, &target, attempt, o).await {
             Err(e) if generated && e.is_already_exists() && tries < GENERATE_TRIES => {}
             Err(e) if generated && e.is_already_exists() => return Err(e.retry_after(1)),
             result => return result,
@@ -45,6 +46,7 @@ pub(crate) async fn create(
 
 async fn create_named(
     registry: &Registry,
+    caller: &Caller,
     target: &Target,
     mut value: Value,
     o: &WriteOptions,
@@ -60,6 +62,7 @@ async fn create_named(
         admission::pod(registry, &mut value)?;
     }
     prepare::validate_create(kind, &value)?;
+    escalation::check(&registry.inner.access, caller, kind, &value, None)?;
     let namespace = target.namespace.as_deref();
     let key = registry.inner.cache.bucket(kind).key(namespace, &name);
     let held = reserve(registry, target, &mut value, None)?;
@@ -141,7 +144,7 @@ pub(crate) async fn update(
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
     if target.subresource == Some(Subresource::Scale) {
-        return scale::update(registry, target, body, o).await;
+        return scale::update(registry, caller, target, body, o).await;
     }
     prepare::body(target, &mut body, o)?;
     let (target, body) = views::stored(target, body)?;
@@ -156,7 +159,7 @@ pub(crate) async fn update(
         };
         prepare::preconditions(target.kind, &body, &old)?;
         let pinned = body["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty());
-        match replace(registry, target, body.clone(), &old, o.dry_run).await {
+        match replace(registry, caller, target, body.clone(), &old, o.dry_run).await {
             Err(e) if e.is_conflict() && !pinned && tries < CONFLICT_TRIES => {}
             result => return result,
         }
@@ -175,7 +178,7 @@ async fn update_absent(
     if !target.kind.create_on_update || target.subresource.is_some() || versioned {
         return Err(ApiError::not_found(target.kind, name));
     }
-    crate::access::check(&*registry.inner.options.authorizer, caller, "create", target)?;
+    crate::access::check(&registry.inner.access, caller, "create", target)?;
     meta::of(&mut body).remove("uid");
     create(registry, caller, target, body, o).await
 }
@@ -183,6 +186,7 @@ async fn update_absent(
 /// Turns a full new version into what may be stored over `old`, and stores it.
 pub(crate) async fn replace(
     registry: &Registry,
+    caller: &Caller,
     target: &Target,
     body: Value,
     old: &Arc<Object>,
@@ -199,6 +203,7 @@ pub(crate) async fn replace(
                 release(registry, held);
                 return Err(refused);
             }
+            escalation::check(&registry.inner.access, caller, kind, &new, Some(&old.value))?;
             held
         }
         Some(Subresource::Status) => {

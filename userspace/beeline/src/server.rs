@@ -13,6 +13,7 @@ use beeline_alloc::PodCidrs;
 use beeline_apiserver::Check;
 use beeline_auth::{
     Authority, ClientCertificates, Identity, JoinToken, ServerNames, StaticAuthorizer,
+    service_account::Issuer,
 };
 use beeline_feed::Feed;
 use beeline_kit::{SystemClock, Tasks};
@@ -67,7 +68,8 @@ impl Server {
             .with_context(|| format!("open the store in {}", folder.display()))?;
         let registry = open_registry(&config, &store, tasks).await?;
         let feed = start_feed(&config, &registry, &authority, &token, tasks);
-        let api = start_api(&config, &registry, &authority, &feed, &store, tasks);
+        let tokens = Issuer::open(&authority).context("open the key of service account tokens")?;
+        let api = start_api(&config, &registry, &authority, tokens, &feed, &store, tasks);
         let tls = tls(&config, &authority, now)?;
         api.listen(listener, tls);
         start_loops(&config, &registry, &authority, tasks)?;
@@ -144,16 +146,15 @@ fn start_api(
     config: &Config,
     registry: &Registry,
     authority: &Authority,
+    tokens: Issuer,
     feed: &Feed,
     store: &Arc<Embedded>,
     tasks: &Tasks,
 ) -> beeline_apiserver::Server {
-    let mut options = beeline_apiserver::Options::new(
-        registry.clone(),
-        Arc::new(StaticAuthorizer),
-        authority.certificate_pem().to_owned(),
-    );
+    let mut options =
+        beeline_apiserver::Options::new(registry.clone(), authority.certificate_pem().to_owned());
     options.address = config.api_url().trim_start_matches("https://").to_owned();
+    options.tokens = Some(Arc::new(tokens));
     options.nodes = Some(Arc::new(FeedConnector::new(feed.clone(), registry.clone())));
     options.grpc = Some(tonic::service::Routes::new(feed.service()).prepare().into_axum_router());
     let store = Arc::clone(store);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use beeline_apiserver::{Options, Server};
-use beeline_auth::{Authority, ClientCertificates, ServerNames, StaticAuthorizer, server_config};
+use beeline_auth::{Authority, ClientCertificates, ServerNames, server_config};
 use beeline_informer::{Access, Batch, Cluster, Config, Informer, InformerError, Standing};
 use beeline_kit::Tasks;
 use beeline_registry::{Caller, Client, DeleteOptions, Registry};
@@ -58,7 +58,7 @@ impl World {
         let certified = self.authority.server(&names, SystemTime::now()).unwrap();
         let ca = self.authority.certificate_pem().to_owned();
         let tls = server_config(&ca, &certified, ClientCertificates::Optional).unwrap();
-        let mut options = Options::new(self.registry.clone(), Arc::new(StaticAuthorizer), ca);
+        let mut options = Options::new(self.registry.clone(), ca);
         options.address = self.address.to_string();
         let server = Server::new(options, &self.tasks);
         server.listen(listener, tls);

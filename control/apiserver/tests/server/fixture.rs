@@ -7,9 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use beeline_api::Kinds;
 use beeline_apiserver::{NodeConnector, Options, Server};
-use beeline_auth::{
-    Authority, ClientCertificates, ServerNames, StaticAuthorizer, client_config, server_config,
-};
+use beeline_auth::service_account::Issuer;
+use beeline_auth::{Authority, ClientCertificates, ServerNames, client_config, server_config};
 use beeline_kit::Tasks;
 use beeline_registry::{Caller, Patch, Registry, Subresource, Target, WriteOptions};
 use beeline_store::Embedded;
@@ -85,7 +84,8 @@ impl Fixture {
         let tls = server_config(&ca, &certified, ClientCertificates::Optional).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut options = Options::new(registry.clone(), Arc::new(StaticAuthorizer), ca);
+        let mut options = Options::new(registry.clone(), ca);
+        options.tokens = Some(Arc::new(Issuer::open(&authority).unwrap()));
         options.address = address.to_string();
         change(&mut options);
         let server = Server::new(options, &tasks);

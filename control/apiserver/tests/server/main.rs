@@ -6,6 +6,7 @@
     reason = "tests fail by panicking and say so when they skip"
 )]
 
+mod access;
 mod errors;
 mod everyday;
 mod fixture;
