@@ -64,6 +64,9 @@ fn answer(verb: &str, kind: &KindInfo, documents: &[Value]) -> String {
             let mut causes = Causes::new();
             validate::metadata(kind, &object, &mut causes);
             (kind.validate)(&object, &mut causes);
+            if let Some(view) = kind.view {
+                (view.of.validate)(&full(view.of, &(view.write)(&object)), &mut causes);
+            }
             shown(&causes)
         }
         ("update", [old, new]) => {
@@ -160,5 +163,30 @@ fn compare(path: &str, old: &Value, new: &Value, lines: &mut Vec<String>) {
         }
         (a, b) if a != b => lines.push(format!("~ {path} = {b}")),
         _ => {}
+    }
+}
+
+/// Whoever adds a kind says how it looks, and what of it is refused.
+#[test]
+fn every_kind_has_a_script() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let texts: String = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|e| std::fs::read_to_string(e.unwrap().path()).unwrap())
+        .collect();
+    for kind in Kinds::builtin().served() {
+        for verb in ["create", "row"] {
+            let (plain, full) = (
+                format!("> {verb} {}\n", kind.kind),
+                format!("> {verb} {}.{}\n", kind.kind, kind.api_version()),
+            );
+            let by_name = kind.view.is_none() && texts.contains(&plain);
+            assert!(
+                by_name || texts.contains(&full),
+                "{verb} {} {}",
+                kind.api_version(),
+                kind.kind
+            );
+        }
     }
 }
