@@ -9,6 +9,8 @@ use crate::meta::{self, list, or_set, text};
 use crate::quantity;
 use crate::validate::{self, duplicate, invalid, not_found, required};
 
+mod placement;
+mod surroundings;
 mod volumes;
 
 /// Container lists of a PodSpec.
@@ -128,7 +130,9 @@ pub(super) fn validate(spec: &Value, path: &str, causes: &mut Causes) {
             validate_container(container, &at, &volumes, causes);
         }
     }
-    validate_tolerations(spec, path, causes);
+    placement::validate(spec, path, causes);
+    surroundings::validate(spec, path, causes);
+    surroundings::containers(spec, path, causes);
 }
 
 fn validate_container(container: &Value, at: &str, volumes: &[&str], causes: &mut Causes) {
@@ -166,6 +170,11 @@ fn validate_container(container: &Value, at: &str, volumes: &[&str], causes: &mu
     validate_mounts(container, at, volumes, causes);
     validate_resources(&container["resources"], &format!("{at}.resources"), causes);
     probe::validate(container, at, causes);
+    surroundings::container(
+        &container["securityContext"],
+        &format!("{at}.securityContext"),
+        causes,
+    );
 }
 
 fn validate_ports(container: &Value, at: &str, causes: &mut Causes) {
@@ -205,6 +214,16 @@ fn validate_env(container: &Value, at: &str, causes: &mut Causes) {
         } else if !name.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=') {
             causes.push(invalid(&format!("{at}.name"), name, "a valid environment variable name must consist only of printable ASCII characters other than '='"));
         }
+        let sources = env["valueFrom"].as_object().map_or(1, Map::len);
+        if sources != 1 {
+            let message = match sources {
+                0 => {
+                    "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+                }
+                _ => "may not have more than one field specified at a time",
+            };
+            causes.push(invalid(&format!("{at}.valueFrom"), "", message));
+        }
         if env["valueFrom"].is_object() && !text(env, "value").is_empty() {
             causes.push(invalid(
                 &format!("{at}.valueFrom"),
@@ -231,6 +250,13 @@ fn validate_mounts(container: &Value, at: &str, volumes: &[&str], causes: &mut C
             causes.push(invalid(&format!("{at}.mountPath"), path, "must be unique"));
         }
         paths.push(path);
+        let inner = text(mount, "subPath");
+        if inner.starts_with('/') {
+            causes.push(invalid(&format!("{at}.subPath"), inner, "must be a relative path"));
+        }
+        if inner.split('/').any(|part| part == "..") {
+            causes.push(invalid(&format!("{at}.subPath"), inner, "must not contain '..'"));
+        }
     }
 }
 
@@ -257,19 +283,6 @@ fn validate_resources(resources: &Value, at: &str, causes: &mut Causes) {
                 limit.as_str().unwrap_or_default()
             );
             causes.push(invalid(&format!("{at}.requests"), request.clone(), &message));
-        }
-    }
-}
-
-fn validate_tolerations(spec: &Value, path: &str, causes: &mut Causes) {
-    for (i, toleration) in list(spec, "tolerations").iter().enumerate() {
-        let at = format!("{path}.tolerations[{i}]");
-        one_of(&toleration["operator"], &format!("{at}.operator"), &["Equal", "Exists"], causes);
-        let effects = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
-        one_of(&toleration["effect"], &format!("{at}.effect"), effects, causes);
-        if text(toleration, "key").is_empty() && text(toleration, "operator") != "Exists" {
-            let message = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-            causes.push(invalid(&format!("{at}.operator"), text(toleration, "operator"), message));
         }
     }
 }
