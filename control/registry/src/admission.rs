@@ -1,10 +1,11 @@
 //! What is decided with a look at other objects: namespaces must exist, pods get accounts, tolerations and priority.
 
-use beeline_api::kinds::{NAMESPACE, POD, SERVICE_ACCOUNT};
+use beeline_api::kinds::{INGRESS, NAMESPACE, PERSISTENT_VOLUME_CLAIM, POD, SERVICE_ACCOUNT};
 use beeline_api::meta::{self, list, or_set};
 use beeline_api::{ApiError, KindInfo};
 use serde_json::{Value, json};
 
+use crate::classes;
 use crate::registry::Registry;
 
 /// How long pods stay on nodes that are not ready or not reachable.
@@ -34,8 +35,24 @@ pub(crate) fn namespace(
     ))
 }
 
+/// What new objects of some kinds get from others.
+pub(crate) fn object(
+    registry: &Registry,
+    kind: &KindInfo,
+    object: &mut Value,
+) -> Result<(), ApiError> {
+    if *kind == POD {
+        pod(registry, object)?;
+    } else if *kind == PERSISTENT_VOLUME_CLAIM {
+        classes::storage(registry, object);
+    } else if *kind == INGRESS {
+        classes::ingress(registry, object);
+    }
+    Ok(())
+}
+
 /// New pods.
-pub(crate) fn pod(registry: &Registry, pod: &mut Value) -> Result<(), ApiError> {
+fn pod(registry: &Registry, pod: &mut Value) -> Result<(), ApiError> {
     let namespace = meta::namespace(pod).to_owned();
     let name = meta::name(pod).to_owned();
     let mirror = !pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null();
@@ -54,8 +71,7 @@ pub(crate) fn pod(registry: &Registry, pod: &mut Value) -> Result<(), ApiError> 
             return Err(ApiError::forbidden(&POD, &name, &why));
         }
     }
-    or_set(spec, "priority", 0);
-    or_set(spec, "preemptionPolicy", "PreemptLowerPriority");
+    classes::priority(registry, &name, spec)?;
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
         let covered = tolerations.as_array().into_iter().flatten().any(|t| {

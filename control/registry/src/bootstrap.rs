@@ -1,12 +1,15 @@
-//! What every cluster has from the start: four namespaces, the roles, and the Service of the API itself.
+//! What every cluster has from the start: four namespaces, the roles, two priorities, and the API's own Service.
 
 use std::net::IpAddr;
 
 use beeline_alloc::IpRange;
-use beeline_api::kinds::{ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, SERVICE, SERVICE_ACCOUNT};
+use beeline_api::kinds::{
+    ENDPOINT_SLICE, ENDPOINTS, NAMESPACE, PRIORITY_CLASS, SERVICE, SERVICE_ACCOUNT,
+};
 use beeline_api::{ApiError, KindInfo};
 use serde_json::{Value, json};
 
+use crate::classes;
 use crate::options::{Caller, Target, WriteOptions};
 use crate::registry::{OpenError, Registry};
 use crate::roles::reconcile;
@@ -22,6 +25,9 @@ pub(crate) async fn ensure(registry: &Registry) -> Result<(), OpenError> {
         put(registry, &SERVICE_ACCOUNT, Some(name), account, Put::Once).await?;
     }
     reconcile::ensure(registry).await?;
+    for class in classes::of_the_system() {
+        put(registry, &PRIORITY_CLASS, None, class, Put::Once).await?;
+    }
     if let Some((ip, port)) = registry.inner.options.advertise {
         kubernetes_service(registry, ip, port).await?;
     }

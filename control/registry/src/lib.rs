@@ -10,6 +10,7 @@ mod allocation;
 mod bootstrap;
 mod bucket;
 mod cache;
+mod classes;
 mod client;
 mod delete;
 mod list;

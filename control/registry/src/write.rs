@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use beeline_api::kinds::{NAMESPACE, POD, SERVICE};
+use beeline_api::kinds::{NAMESPACE, SERVICE};
 use beeline_api::{ApiError, KindInfo, meta};
 use serde_json::Value;
 
@@ -58,9 +58,7 @@ async fn create_named(
     if kind.namespaced {
         admission::namespace(registry, kind, meta::namespace(&value), &name)?;
     }
-    if std::ptr::eq(kind, &raw const POD) {
-        admission::pod(registry, &mut value)?;
-    }
+    admission::object(registry, kind, &mut value)?;
     prepare::validate_create(kind, &value)?;
     escalation::check(&registry.inner.access, caller, kind, &value, None)?;
     let namespace = target.namespace.as_deref();

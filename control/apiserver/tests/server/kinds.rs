@@ -198,6 +198,11 @@ async fn one_store_two_views() {
     let made = fixture.admin("PATCH", v1, &merge, change).await.json();
     assert_eq!(made["apiVersion"], "autoscaling/v1", "{made}");
     assert_eq!(made["spec"]["targetCPUUtilizationPercentage"], 70);
+    let stream = "/apis/events.k8s.io/v1/namespaces/default/events?watch=1&timeoutSeconds=1";
+    let seen = fixture.admin("GET", stream, &[], "").await.text();
+    let seen: Value = serde_json::from_str(seen.lines().next().unwrap()).unwrap();
+    assert_eq!(seen["object"]["apiVersion"], "events.k8s.io/v1");
+    assert_eq!(seen["object"]["regarding"]["name"], "all");
     let refused = fixture
         .admin(
             "POST",
@@ -233,5 +238,57 @@ async fn a_request_is_approved_and_signed() {
         "{}",
         refused.text()
     );
+    fixture.stop().await;
+}
+
+const CLASSES: &str = "
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: usual, annotations: {storageclass.kubernetes.io/is-default-class: 'true'}}
+provisioner: example.com/p
+---
+apiVersion: scheduling.k8s.io/v1
+kind: PriorityClass
+metadata: {name: high}
+value: 9000
+preemptionPolicy: Never
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: c}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec: {priorityClassName: high, containers: [{name: c, image: i, resources: {requests: {cpu: 100m}}}]}
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn classes_and_parts_of_pods() {
+    let fixture = Fixture::start().await;
+    let Some(kubectl) = Kubectl::new(&fixture) else { return };
+    kubectl.pipe(&["apply", "-f", "-"], CLASSES).await;
+    let of = async |what: &str, path: &str| {
+        kubectl.run(&["get", what, "-o", &format!("jsonpath={path}")]).await
+    };
+    assert_eq!(of("pvc/c", "{.spec.storageClassName}").await, "usual");
+    assert_eq!(of("pod/p", "{.spec.priority} {.spec.preemptionPolicy}").await, "9000 Never");
+    assert!(kubectl.run(&["get", "pc"]).await.contains("system-node-critical      2000001000"));
+    let none = "apiVersion: v1\nkind: Pod\nmetadata: {name: q}\nspec: {priorityClassName: none, containers: [{name: c, image: i}]}\n";
+    let said = kubectl.fail(&["create", "-f", "-"], none).await;
+    assert!(said.contains("no PriorityClass with name none was found"), "{said}");
+    kubectl.run(&["debug", "pod/p", "--image=tools:1", "--attach=false", "-c", "look"]).await;
+    assert_eq!(of("pod/p", "{.spec.ephemeralContainers[*].name}").await, "look");
+    let path = "/api/v1/namespaces/default/pods/p";
+    let merge = [("content-type", "application/strategic-merge-patch+json")];
+    let larger = r#"{"spec":{"containers":[{"name":"c","image":"other","resources":{"requests":{"cpu":"200m"}}}]}}"#;
+    let made = fixture.admin("PATCH", &format!("{path}/resize"), &merge, larger).await.json();
+    assert_eq!(made["spec"]["containers"][0]["resources"]["requests"]["cpu"], "200m", "{made}");
+    assert_eq!(made["spec"]["containers"][0]["image"], "i");
+    let changed = r#"{"spec":{"ephemeralContainers":[{"name":"look","image":"tools:2"}]}}"#;
+    let refused =
+        fixture.admin("PATCH", &format!("{path}/ephemeralcontainers"), &merge, changed).await;
+    assert!(refused.text().contains("may not be changed"), "{}", refused.text());
     fixture.stop().await;
 }
