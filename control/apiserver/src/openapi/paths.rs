@@ -52,7 +52,8 @@ pub(super) fn add(paths: &mut Map<String, Value>, root: &str, served: &Served, f
     for review in &served.reviews {
         let about = About { group: review.group, version: review.version, kind: review.kind, form };
         let post = about.operation("post", &writes(form), true);
-        paths.insert(format!("/{root}/{}", review.plural), json!({ "post": post }));
+        let place = if review.namespaced { "/namespaces/{namespace}" } else { "" };
+        paths.insert(format!("/{root}{place}/{}", review.plural), json!({ "post": post }));
     }
 }
 
