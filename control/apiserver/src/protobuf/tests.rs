@@ -9,6 +9,18 @@ fn field(number: u8, body: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The same of a field whose number takes two bytes.
+fn far(number: u16, body: &[u8]) -> Vec<u8> {
+    let tag = number << 3 | 2;
+    let mut out = vec![
+        u8::try_from(tag & 0x7f).unwrap() | 0x80,
+        u8::try_from(tag >> 7).unwrap(),
+        u8::try_from(body.len()).unwrap(),
+    ];
+    out.extend_from_slice(body);
+    out
+}
+
 fn number(field: u8, value: u8) -> Vec<u8> {
     vec![field << 3, value]
 }
@@ -97,5 +109,32 @@ fn hostile_bodies_do_no_harm() {
         }
         bad.truncate(MAGIC.len() + random(bad.len() - MAGIC.len() + 1));
         let _ = decode(&bad, ("v1", "Pod"));
+    }
+}
+
+/// The schema of a definition is full of unions: a schema or a yes or no, a schema or a list, any JSON.
+#[test]
+fn a_definitions_schema() {
+    let text = field(5, b"string");
+    let items = far(24, &field(1, &text));
+    let pair = far(24, &[field(2, &text), field(2, &text)].concat());
+    let open = far(30, &number(1, 1));
+    let values = far(30, &field(2, &text));
+    let one_of = far(32, &[field(1, b"a"), field(2, &field(2, b"b"))].concat());
+    let default = field(8, &field(1, br#"{"a":1}"#));
+    let cases = [
+        (items, json!({"items": {"type": "string"}})),
+        (pair, json!({"items": [{"type": "string"}, {"type": "string"}]})),
+        (open, json!({"additionalProperties": true})),
+        (values, json!({"additionalProperties": {"type": "string"}})),
+        (one_of, json!({"dependencies": {"a": ["b"]}})),
+        (default, json!({"default": {"a": 1}})),
+    ];
+    for (schema, expected) in cases {
+        let version = [field(1, b"v1"), number(2, 1), number(3, 1), field(4, &field(1, &schema))];
+        let spec = field(2, &field(7, &version.concat()));
+        let sent = body("apiextensions.k8s.io/v1", "CustomResourceDefinition", &spec);
+        let value = decode(&sent, ("", "")).unwrap();
+        assert_eq!(value["spec"]["versions"][0]["schema"]["openAPIV3Schema"], expected);
     }
 }
