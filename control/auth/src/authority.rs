@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKey,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -22,10 +22,10 @@ use crate::{AuthError, files, token};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const CA_LIFETIME: Duration = Duration::from_secs(3_652 * 86_400);
-const LEAF_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
+pub(crate) const LEAF_LIFETIME: Duration = Duration::from_secs(365 * 86_400);
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
 /// Clocks of nodes may be behind ours.
-const BACKDATED: Duration = Duration::from_secs(3_600);
+pub(crate) const BACKDATED: Duration = Duration::from_secs(3_600);
 
 /// Signs certificates. There is one per cluster.
 pub struct Authority {
@@ -196,6 +196,19 @@ impl Authority {
         let params = leaf.params(now).map_err(issue)?;
         let request = CertificateSigningRequestParams { params, public_key: request.public_key };
         Ok(request.signed_by(&self.issuer).map_err(issue)?.pem())
+    }
+
+    /// Signs a key under all that `params` say; the caller has checked them.
+    pub(crate) fn sign_params(
+        &self,
+        params: CertificateParams,
+        public_key: PublicKey,
+    ) -> Result<String, AuthError> {
+        let request = CertificateSigningRequestParams { params, public_key };
+        let signed = request
+            .signed_by(&self.issuer)
+            .map_err(|source| AuthError::Issue { what: "requested", source })?;
+        Ok(signed.pem())
     }
 
     fn stored(&self, name: &str, leaf: &Leaf<'_>, now: SystemTime) -> Result<Certified, AuthError> {

@@ -17,6 +17,7 @@ mod identity;
 mod kubeconfig;
 mod node;
 pub mod rbac;
+pub mod request;
 pub mod service_account;
 mod tls;
 mod token;
@@ -72,6 +73,9 @@ pub enum AuthError {
         /// Why not.
         reason: String,
     },
+    /// The peer's: a certificate request that is not signed.
+    #[error("certificate request refused: {0}")]
+    SigningRequest(String),
     /// The peer's: not a certificate with a name in it.
     #[error("certificate refused: {0}")]
     Certificate(String),

@@ -68,6 +68,9 @@ async fn perform(client: &Client, write: &Write) -> Result<u64, ApiError> {
         }
         Write::Patch { kind, object, part, patch } => {
             let mut target = target(kind, object);
+            if *part == Part::Approval {
+                target = target.sub(Subresource::Approval);
+            }
             if *part == Part::Status {
                 target = target.sub(Subresource::Status);
             }

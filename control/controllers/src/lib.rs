@@ -5,6 +5,7 @@
 //! Those that belong to Services look at the Services that differ since they last looked, as there may be many.
 //! Refuses: talking to nodes or to the store, and calling another reconciler.
 
+pub mod certificates;
 pub mod clusterrole;
 pub mod deployment;
 pub mod endpoints;
@@ -43,6 +44,8 @@ pub struct Config {
     pub networks: Vec<PodCidrs>,
     /// Services of type LoadBalancer get the addresses of nodes.
     pub load_balancer: bool,
+    /// Signs certificate requests; without it they stay undecided.
+    pub certificates: Option<certificates::Authority>,
     /// The certificate that API clients in Pods trust.
     pub ca_pem: Option<String>,
     /// Since when Leases count; the time of start.
@@ -96,6 +99,13 @@ impl Controllers {
         run.start("event-ttl", &[], Duration::from_secs(60), None, |client: &Client, now| {
             event_ttl::plan(&client.cached(), now)
         });
+        if let Some(authority) = config.certificates.clone() {
+            let kinds: &[&'static KindInfo] = &[&kinds::CERTIFICATE_SIGNING_REQUEST];
+            run.start("certificates", kinds, SELDOM, None, move |client: &Client, now| {
+                let is_node = |request: &_| certificates::is_node(client, &authority, request);
+                certificates::plan(&client.cached(), &is_node, &*authority.sign, now)
+            });
+        }
         let everything: Vec<&'static KindInfo> = beeline_api::Kinds::builtin()
             .iter()
             .filter(|k| *k != &kinds::EVENT && *k != &kinds::LEASE)
@@ -130,7 +140,14 @@ impl Config {
     pub fn new(networks: Vec<PodCidrs>, ca_pem: Option<String>) -> Self {
         let clock = beeline_kit::SystemClock;
         let started = from_system(clock.now());
-        Self { networks, load_balancer: true, ca_pem, started, clock: Arc::new(clock) }
+        Self {
+            networks,
+            load_balancer: true,
+            certificates: None,
+            ca_pem,
+            started,
+            clock: Arc::new(clock),
+        }
     }
 }
 

@@ -62,6 +62,8 @@ pub enum Part {
     Main,
     /// `/status`.
     Status,
+    /// `/approval` of a CertificateSigningRequest.
+    Approval,
     /// `/finalize` of a Namespace.
     Finalize,
 }
@@ -184,6 +186,9 @@ impl fmt::Display for Write {
             }
             Self::Patch { kind, object, part: Part::Status, patch } => {
                 write!(f, "patch {}/status {object} {patch}", kind.kind)
+            }
+            Self::Patch { kind, object, part: Part::Approval, patch } => {
+                write!(f, "patch {}/approval {object} {patch}", kind.kind)
             }
             Self::Patch { kind, object, part: Part::Finalize, patch: _ } => {
                 write!(f, "finalize {} {object}", kind.kind)

@@ -10,6 +10,7 @@ mod allocation;
 mod bootstrap;
 mod bucket;
 mod cache;
+mod certificates;
 mod classes;
 mod client;
 mod delete;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use beeline_api::{ApiError, KindInfo, Kinds};
-use beeline_auth::Authorizer;
 use beeline_auth::rbac::{Rbac, Rule};
+use beeline_auth::{Attributes, Authorizer, Decision, Target as Wanted};
 use beeline_kit::Tasks;
 use beeline_store::{Revision, Store, StoreError};
 use serde_json::Value;
@@ -220,6 +220,20 @@ impl Registry {
     /// Who may do what here: the built-in rules, and the roles that are stored.
     pub fn authorizer(&self) -> Arc<dyn Authorizer> {
         Arc::new(self.inner.access.clone())
+    }
+
+    /// Whether somebody may do that to a resource of the cluster.
+    pub fn may(
+        &self,
+        (user, groups): (&str, &[String]),
+        verb: &str,
+        group: &str,
+        resource: (&str, &str),
+    ) -> bool {
+        let (resource, subresource) = resource;
+        let target = Wanted::Resource { group, resource, subresource, namespace: "", name: "" };
+        let wanted = Attributes { verb, target };
+        self.inner.access.authorize(user, groups, &wanted) == Decision::Allowed
     }
 
     /// What stored roles grant somebody in a namespace.

@@ -12,7 +12,7 @@ use crate::options::{Caller, Subresource, Target, WriteOptions};
 use crate::registry::Registry;
 use crate::roles::escalation;
 use crate::storing::{self, Place, PutError};
-use crate::{admission, prepare, scale, views};
+use crate::{admission, certificates, prepare, scale, views};
 
 /// Names tried for one `generateName`.
 const GENERATE_TRIES: usize = 8;
@@ -61,6 +61,7 @@ async fn create_named(
     admission::object(registry, kind, &mut value)?;
     prepare::validate_create(kind, &value)?;
     escalation::check(&registry.inner.access, caller, kind, &value, None)?;
+    certificates::check_new(kind, &value)?;
     let namespace = target.namespace.as_deref();
     let key = registry.inner.cache.bucket(kind).key(namespace, &name);
     let held = reserve(registry, target, &mut value, None)?;
@@ -210,6 +211,7 @@ pub(crate) async fn replace(
         }
         Some(sub) => {
             prepare::validate_part(kind, sub, &new, &old.value)?;
+            certificates::check_approval(&registry.inner.access, caller, target, &old.value)?;
             None
         }
     };

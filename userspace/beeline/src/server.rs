@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 
 use crate::{config::Config, connector::FeedConnector};
 
+mod certificates;
 mod ranges;
 
 /// How long requests under way may take when the server stops.
@@ -166,7 +167,7 @@ fn start_api(
 fn start_loops(
     config: &Config,
     registry: &Registry,
-    authority: &Authority,
+    authority: &Arc<Authority>,
     tasks: &Tasks,
 ) -> anyhow::Result<()> {
     let networks: Result<Vec<PodCidrs>, _> = config.pod_cidr.all().map(PodCidrs::new).collect();
@@ -175,6 +176,7 @@ fn start_loops(
     let ca_pem = Some(authority.certificate_pem().to_owned());
     let controllers = beeline_controllers::Config {
         load_balancer: config.service_lb,
+        certificates: Some(certificates::authority(authority)),
         ..beeline_controllers::Config::new(networks, ca_pem)
     };
     beeline_controllers::Controllers::start(
