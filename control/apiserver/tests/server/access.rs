@@ -2,6 +2,9 @@
 
 use std::time::SystemTime;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, Got};
@@ -285,5 +288,63 @@ async fn who_may_impersonate_is_taken_for_another() {
     );
     let nobody = fixture.admin("GET", path, &[("impersonate-group", "devs")], "").await;
     assert_eq!(nobody.code, 500);
+    fixture.stop().await;
+}
+
+fn signing_request(name: &str, user: &str, group: &str) -> Value {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, group);
+    params.distinguished_name.push(DnType::CommonName, user);
+    let pem = params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+    json!({
+        "metadata": { "name": name },
+        "spec": {
+            "request": STANDARD.encode(pem), "signerName": "kubernetes.io/kube-apiserver-client",
+            "usages": ["client auth"],
+        },
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_approved_by_those_who_may_and_never_for_administrators() {
+    let fixture = Fixture::start().await;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let bob = fixture.authority.client("bob", None, SystemTime::now()).unwrap();
+    let master = post(&fixture, requests, signing_request("m", "eve", "system:masters")).await;
+    assert_eq!(master.code, 403);
+    assert!(
+        master.text().contains("with system:masters group is not allowed"),
+        "{}",
+        master.text()
+    );
+
+    let one = made(&fixture, requests, signing_request("one", "carol", "devs")).await;
+    assert_eq!(one["spec"]["username"], "kubernetes-admin");
+    let mut rule = role(
+        "approver",
+        &["get", "update"],
+        &["certificatesigningrequests", "certificatesigningrequests/approval"],
+    );
+    rule["rules"][0]["apiGroups"] = json!(["certificates.k8s.io"]);
+    made(&fixture, &format!("{RBAC}/clusterroles"), rule).await;
+    let bindings = format!("{RBAC}/clusterrolebindings");
+    made(&fixture, &bindings, binding("approver", ("ClusterRole", "approver"), &user("bob"))).await;
+    let mut approved = one;
+    approved["status"]["conditions"] =
+        json!([{ "type": "Approved", "status": "True", "reason": "Test", "message": "" }]);
+    let path = format!("{requests}/one/approval");
+    let send = async || fixture.request(Some(&bob), "PUT", &path, &[], approved.to_string()).await;
+    let refused = send().await;
+    assert_eq!(
+        refused.json()["message"],
+        "certificatesigningrequests.certificates.k8s.io \"one\" is forbidden: user not permitted to approve requests \
+         with signerName \"kubernetes.io/kube-apiserver-client\""
+    );
+    let signer = "system:certificates.k8s.io:kube-apiserver-client-approver";
+    made(&fixture, &bindings, binding("signer", ("ClusterRole", signer), &user("bob"))).await;
+    let done = send().await;
+    assert_eq!(done.code, 200, "{}", done.text());
+    assert_eq!(done.json()["status"]["conditions"][0]["type"], "Approved");
     fixture.stop().await;
 }
