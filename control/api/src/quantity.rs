@@ -54,6 +54,12 @@ impl Quantity {
         Some(Self { milli: if negative { -milli } else { milli }, form })
     }
 
+    /// The sum, written as the first of the two is.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { milli: self.milli.saturating_add(other.milli), form: self.form }
+    }
+
     /// In thousandths of a unit, clamped to what fits.
     pub fn milli(&self) -> i64 {
         i64::try_from(self.milli).unwrap_or(if self.milli > 0 { i64::MAX } else { i64::MIN })

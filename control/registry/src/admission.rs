@@ -1,11 +1,14 @@
 //! What is decided with a look at other objects: namespaces must exist, pods get accounts, tolerations and priority.
 
-use beeline_api::kinds::{INGRESS, NAMESPACE, PERSISTENT_VOLUME_CLAIM, POD, SERVICE_ACCOUNT};
+use beeline_api::kinds::{
+    INGRESS, LIMIT_RANGE, NAMESPACE, PERSISTENT_VOLUME_CLAIM, POD, SERVICE_ACCOUNT,
+};
 use beeline_api::meta::{self, list, or_set};
 use beeline_api::{ApiError, KindInfo};
 use serde_json::{Value, json};
 
 use crate::classes;
+use crate::limits;
 use crate::registry::Registry;
 
 /// How long pods stay on nodes that are not ready or not reachable.
@@ -43,12 +46,30 @@ pub(crate) fn object(
 ) -> Result<(), ApiError> {
     if *kind == POD {
         pod(registry, object)?;
+        limited(registry, kind, object)?;
     } else if *kind == PERSISTENT_VOLUME_CLAIM {
         classes::storage(registry, object);
+        limited(registry, kind, object)?;
     } else if *kind == INGRESS {
         classes::ingress(registry, object);
     }
     Ok(())
+}
+
+/// LimitRanges of the namespace: defaults first, then what may be asked for.
+fn limited(registry: &Registry, kind: &KindInfo, object: &mut Value) -> Result<(), ApiError> {
+    let ranges = registry.snapshot(&LIMIT_RANGE, Some(meta::namespace(object)));
+    let ranges: Vec<&Value> = ranges.iter().map(|range| &range.value).collect();
+    let wrong = if *kind == POD {
+        limits::fill(&ranges, object);
+        limits::check_pod(&ranges, object)
+    } else {
+        limits::check_claim(&ranges, object)
+    };
+    match limits::joined(&wrong) {
+        Some(why) => Err(ApiError::forbidden(kind, meta::name(object), &why)),
+        None => Ok(()),
+    }
 }
 
 /// New pods.

@@ -14,6 +14,7 @@ mod certificates;
 mod classes;
 mod client;
 mod delete;
+mod limits;
 mod list;
 mod object;
 mod options;
