@@ -94,6 +94,9 @@ fn refusal(place: Place<'_>, error: StoreError) -> ApiError {
                 "etcdserver: request is too large: the object has {size} bytes, the limit is {limit}"
             ),
         ),
+        StoreError::OverLimit { limit } => ApiError::internal(format!(
+            "etcdserver: mvcc: database space exceeded: objects take {limit} bytes, which is the limit; delete some"
+        )),
         StoreError::Full => ApiError::internal(
             "etcdserver: mvcc: database space exceeded: free space on the data directory's file system; reads go on, and writes will as soon as there is room",
         ),

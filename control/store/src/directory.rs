@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! lock      held by the process that uses the directory; its text is the process id
-//! log/      the truth, see `log`
-//! index/    sled; index.set-aside/ is what it was before trouble
-//! clean     written last at a clean stop, removed at the next start
-//! reserve   blocks without meaning, for compaction on a full disk
+//! log/        the truth, see `log`
+//! snapshots/  where the log begins, see `snapshot`
+//! index/      sled; index.set-aside/ is what it was before trouble
+//! clean       written last at a clean stop, removed at the next start
+//! reserve     blocks without meaning, for compaction on a full disk
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -14,13 +15,14 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::OpenError;
-use crate::log;
+use crate::disk::Disk;
 use crate::types::Revision;
 
 /// A data directory that no other process uses.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
+    disk: Disk,
     _lock: File,
 }
 
@@ -35,7 +37,8 @@ pub(crate) struct CleanStop {
 // === impl Directory ===
 
 impl Directory {
-    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+    /// Takes the directory, and makes what is missing of it.
+    pub(crate) fn open(path: &Path, disk: Disk) -> Result<Self, OpenError> {
         let make = |path: &Path| {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
             made.map_err(|source| OpenError::File {
@@ -47,15 +50,19 @@ impl Directory {
         make(path)?;
         let lock = lock(path)?;
         make(&path.join("log"))?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        make(&path.join("snapshots"))?;
+        Ok(Self { path: path.to_owned(), disk, _lock: lock })
+    }
+
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// Makes the directory's own place durable, for the first segment of a new log.
     pub(crate) fn sync(&self) -> Result<(), OpenError> {
         for path in [Some(self.path.as_path()), self.path.parent()].into_iter().flatten() {
             let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-            let synced = File::open(path).and_then(|dir| dir.sync_all());
-            synced.map_err(|source| OpenError::File {
+            self.disk.sync_dir(path).map_err(|source| OpenError::File {
                 what: "sync",
                 path: path.to_owned(),
                 source,
@@ -64,8 +71,16 @@ impl Directory {
         Ok(())
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("log")
+    }
+
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.path.join("snapshots")
     }
 
     pub(crate) fn index(&self) -> PathBuf {
@@ -80,21 +95,21 @@ impl Directory {
     /// From now on a stop is not clean until `mark_clean`.
     pub(crate) fn unmark_clean(&self) -> Result<(), OpenError> {
         let path = self.path.join("clean");
-        match fs::remove_file(&path).and_then(|()| File::open(&self.path)?.sync_all()) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(OpenError::File { what: "remove", path, source })
-            }
-            _ => Ok(()),
+        if !path.exists() {
+            return Ok(());
         }
+        let removed = self.disk.remove(&path).and_then(|()| self.disk.sync_dir(&self.path));
+        removed.map_err(|source| OpenError::File { what: "remove", path, source })
     }
 
     pub(crate) fn mark_clean(&self, revision: Revision, hash: u64) -> io::Result<()> {
         let beside = self.path.join("clean.new");
-        let mut file = File::create(&beside)?;
-        file.write_all(CleanStop { boot: boot_id(), revision, hash }.encode().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, self.path.join("clean"))?;
-        File::open(&self.path)?.sync_all()
+        let file = self.disk.create(&beside)?;
+        let text = CleanStop { boot: boot_id(), revision, hash }.encode();
+        self.disk.write_all_at(&file, text.as_bytes(), 0)?;
+        self.disk.sync_all(&file)?;
+        self.disk.rename(&beside, &self.path.join("clean"))?;
+        self.disk.sync_dir(&self.path)
     }
 
     /// Sets space aside for work that frees space. Without it the store runs all the same.
@@ -103,10 +118,17 @@ impl Directory {
         if bytes == 0 || fs::metadata(&path).is_ok_and(|found| found.len() >= bytes) {
             return;
         }
-        let reserved = File::create(&path).and_then(|file| log::reserve(&file, 0, bytes));
+        let reserved = self.disk.create(&path).and_then(|file| self.disk.reserve(&file, 0, bytes));
         if let Err(error) = reserved {
             tracing::warn!(path = %path.display(), bytes, %error, "no space to set aside for compaction");
             let _ = fs::remove_file(&path);
+        }
+    }
+
+    /// Gives the space back to the file system, where compaction finds it.
+    pub(crate) fn release_space(&self) {
+        if let Err(error) = self.disk.remove(&self.path.join("reserve")) {
+            tracing::warn!(%error, "the space set aside for compaction cannot be had");
         }
     }
 }
@@ -199,10 +221,10 @@ mod tests {
     #[test]
     fn the_second_user_is_told_of_the_first() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Directory::open(dir.path()).unwrap();
-        let error = Directory::open(dir.path()).unwrap_err().to_string();
+        let first = Directory::open(dir.path(), Disk::default()).unwrap();
+        let error = Directory::open(dir.path(), Disk::default()).unwrap_err().to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
-        Directory::open(dir.path()).unwrap();
+        Directory::open(dir.path(), Disk::default()).unwrap();
     }
 }

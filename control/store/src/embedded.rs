@@ -3,6 +3,8 @@
 //! In: the trait's operations from any task. Out: acknowledgements of what is durable, reads from memory, watches.
 //! One thread owns the log and gives out revisions, so there are no gaps. Refuses: going on after a failed write.
 
+mod base;
+mod compactor;
 mod follower;
 mod recover;
 mod shared;
@@ -16,14 +18,20 @@ use async_trait::async_trait;
 use beeline_kit::Tasks;
 use bytes::Bytes;
 use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use crate::directory::Directory;
+use crate::disk::{self, Disk};
 use crate::state::{HistoryLimits, Op};
 use crate::{Entry, OpenError, Revision, Store, StoreError, Watch};
+use compactor::Compactor;
 use follower::Follower;
 use recover::Recovered;
 use shared::Shared;
 use writer::{Command, Writer};
+
+/// How often free space is looked at.
+const SPACE_EVERY: Duration = Duration::from_secs(10);
 
 /// How the store behaves. The defaults are meant for all; tests make things small.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +50,12 @@ pub struct Options {
     pub batch_bytes: usize,
     /// Space set aside on the disk for compaction; zero for none.
     pub reserve_bytes: u64,
+    /// The log is made shorter when it has grown by this much since it was last, and by as much as all live keys.
+    pub snapshot_log_bytes: u64,
+    /// How large all live keys may be together: they are kept in memory.
+    pub live_bytes_max: u64,
+    /// Free space on the disk below which there is a warning; on a small disk, below a tenth of it.
+    pub low_space_bytes: u64,
     /// sled's cache; it takes about twice this.
     pub index_cache_bytes: u64,
     /// How long the index may be behind.
@@ -57,7 +71,7 @@ pub struct Options {
 pub struct Embedded {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
-    directory: Directory,
+    directory: Arc<Directory>,
     tasks: Tasks,
     writer_done: tokio::sync::watch::Receiver<bool>,
     closed: OnceCell<()>,
@@ -74,8 +88,18 @@ pub struct Status {
     pub keys: usize,
     /// How many watches are open.
     pub watchers: usize,
+    /// How large all live keys are together.
+    pub live_bytes: u64,
     /// How long the log is.
     pub log_bytes: u64,
+    /// The revision of the newest snapshot, zero without one.
+    pub snapshot: Revision,
+    /// How many snapshots there were since the start.
+    pub compactions: u64,
+    /// Why the log could not be made shorter the last time, if it could not.
+    pub compaction_error: Option<String>,
+    /// What is free on the disk, once that is known.
+    pub space: Option<Space>,
     /// How many fdatasyncs there were since the start.
     pub syncs: u64,
     /// Whether writes are refused for want of space.
@@ -84,6 +108,15 @@ pub struct Status {
     pub indexed: Option<Revision>,
     /// What ended the store, if something did.
     pub failed: Option<String>,
+}
+
+/// What is free on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// For the store and all others.
+    pub free_bytes: u64,
+    /// Whether that is little.
+    pub low: bool,
 }
 
 // === impl Options ===
@@ -98,6 +131,9 @@ impl Default for Options {
             batch_ops: 256,
             batch_bytes: 1 << 20,
             reserve_bytes: 16 << 20,
+            snapshot_log_bytes: 8 << 20,
+            live_bytes_max: 2 << 30,
+            low_space_bytes: 1 << 30,
             index_cache_bytes: 8 << 20,
             index_delay: Duration::from_millis(500),
             index_deadline: Duration::from_secs(30),
@@ -117,11 +153,20 @@ impl Options {
 impl Embedded {
     /// Opens the store in `dir`, which is made if it is not there. It closes when `tasks` stop.
     pub async fn open(dir: &Path, options: Options, tasks: &Tasks) -> Result<Arc<Self>, OpenError> {
+        Self::open_on(dir, options, Disk::default(), tasks).await
+    }
+
+    async fn open_on(
+        dir: &Path,
+        options: Options,
+        disk: Disk,
+        tasks: &Tasks,
+    ) -> Result<Arc<Self>, OpenError> {
         let (dir, recovery) = (dir.to_owned(), options.clone());
         let recovered = tokio::task::spawn_blocking(move || {
-            let directory = Directory::open(&dir)?;
+            let directory = Directory::open(&dir, disk)?;
             let recovered = recover::recover(&directory, &recovery)?;
-            Ok((directory, recovered))
+            Ok::<_, OpenError>((directory, recovered))
         });
         let (directory, recovered) =
             recovered.await.map_err(|error| OpenError::Thread(error.to_string()))??;
@@ -134,13 +179,20 @@ impl Embedded {
         options: Options,
         tasks: &Tasks,
     ) -> Result<Arc<Self>, OpenError> {
-        let Recovered { state, log, index } = recovered;
-        let shared = Arc::new(Shared::new(state, log.bytes(), options.watch_queue));
+        let Recovered { state, log, index, snapshot } = recovered;
+        let directory = Arc::new(directory);
+        let shared = Arc::new(Shared::new(state, log.bytes(), snapshot, options.watch_queue));
         // A queue of some batches: writers wait for room, and a full one is the sign of a slow disk.
         let (commands, receiver) = mpsc::channel(4 * options.batch_ops);
         let (done, writer_done) = tokio::sync::watch::channel(false);
         let cluster = log.cluster();
-        let writer = Writer::new(Arc::clone(&shared), log, receiver, &options);
+        let compactor = Compactor::new(
+            Arc::clone(&directory),
+            commands.downgrade(),
+            snapshot,
+            options.snapshot_log_bytes,
+        );
+        let writer = Writer::new(Arc::clone(&shared), log, compactor, receiver, &options);
         std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || {
@@ -149,6 +201,7 @@ impl Embedded {
             })
             .map_err(|error| OpenError::Thread(error.to_string()))?;
         let tasks = tasks.child();
+        let low_space_bytes = options.low_space_bytes;
         let follower =
             Follower::new(Arc::clone(&shared), index, directory.index(), cluster, options);
         let close_token = tasks.token();
@@ -162,6 +215,8 @@ impl Embedded {
             writer_done,
             closed: OnceCell::new(),
         });
+        let watching = look_at_space(Arc::clone(&store), low_space_bytes, close_token.clone());
+        store.tasks.spawn("store-space", watching);
         let closing = Arc::clone(&store);
         store.tasks.spawn("store-close", async move {
             close_token.cancelled().await;
@@ -237,12 +292,12 @@ impl Store for Embedded {
         self.write(Op::Delete { key: key.into(), expected }).await
     }
 
-    /// Forgets history in memory. The log keeps its length until snapshots exist, and a restart remembers again
-    /// what the limits of history allow.
+    /// Forgets history for good. How long the log is, is another matter: it is made shorter as it grows.
     async fn compact(&self, to: Revision) -> Result<(), StoreError> {
-        self.alive()?;
-        self.shared.write(|inner| inner.state.compact(to));
-        Ok(())
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::Compact { to, reply }).await;
+        sent.map_err(|_| self.shared.ended())?;
+        answer.await.unwrap_or_else(|_| Err(self.shared.ended()))
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
@@ -262,6 +317,23 @@ impl Store for Embedded {
 
     fn revision(&self) -> Revision {
         self.shared.revision()
+    }
+}
+
+/// Looks at what is free on the disk, which others fill too.
+async fn look_at_space(store: Arc<Embedded>, low_space_bytes: u64, stop: CancellationToken) {
+    loop {
+        let dir = store.directory.path();
+        match disk::space(dir) {
+            Ok((free_bytes, all)) => {
+                let low = free_bytes < low_space_bytes.min(all / 10);
+                store.shared.set_space(Space { free_bytes, low }, dir);
+            }
+            Err(error) => tracing::debug!(%error, "the free space of the disk is not known"),
+        }
+        if tokio::time::timeout(SPACE_EVERY, stop.cancelled()).await.is_ok() {
+            return;
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::snapshot::Problem;
 use crate::types::Revision;
 
 /// Why an operation was not done.
@@ -47,6 +48,14 @@ pub enum StoreError {
         size: usize,
         /// How large it may be.
         limit: usize,
+    },
+    /// All live keys together would be larger than they may be. Deletions are still taken.
+    #[error(
+        "the store holds as much as it may, {limit} bytes: delete what is not needed, or raise the limit"
+    )]
+    OverLimit {
+        /// How much that is.
+        limit: u64,
     },
     /// No space for writes; reads go on, and writes will once there is space again.
     #[error("the store is out of space, only reads are served")]
@@ -98,6 +107,19 @@ pub enum OpenError {
         /// What is wrong.
         reason: String,
     },
+    /// No snapshot that the log could begin with is sound, or one that was given is not.
+    #[error(
+        "the snapshot {path} is damaged at offset {offset}: {reason}. Nothing has been changed. \
+         Restore from another one: `beeline snapshot restore`"
+    )]
+    Snapshot {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
     /// The log ends before writes that were acknowledged.
     #[error(
         "the log {log} ends at revision {end}, but {witness} knows of revision {known}: acknowledged writes are missing. \
@@ -116,6 +138,15 @@ pub enum OpenError {
     /// A thread could not be started or has gone.
     #[error("start the store's writer: {0}")]
     Thread(String),
+}
+
+impl From<Problem> for OpenError {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::File { what, path, source } => Self::File { what, path, source },
+            Problem::Damaged { path, offset, reason } => Self::Snapshot { path, offset, reason },
+        }
+    }
 }
 
 impl OpenError {

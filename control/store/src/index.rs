@@ -5,7 +5,6 @@
 //! Refuses: being trusted. Its contents count only if their hash is the one the log gives for the same revision.
 //! Every call has a deadline and may panic: sled does both on damaged files.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,6 +13,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
+use imbl::OrdMap;
 
 use crate::types::{Entry, Key, Revision};
 
@@ -63,7 +63,7 @@ pub(crate) struct Difference {
 /// All that the index holds, and the hash of it.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    pub(crate) live: BTreeMap<Key, Entry>,
+    pub(crate) live: OrdMap<Key, Entry>,
     pub(crate) hash: u64,
 }
 

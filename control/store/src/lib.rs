@@ -17,11 +17,13 @@
 //! ```
 
 mod directory;
+mod disk;
 mod embedded;
 mod error;
 mod index;
 mod log;
 mod memory;
+mod snapshot;
 mod state;
 mod types;
 mod watch;
@@ -29,7 +31,7 @@ mod watch;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use embedded::{Embedded, Options, Status};
+pub use embedded::{Embedded, Options, Space, Status};
 pub use error::{OpenError, StoreError};
 pub use memory::Memory;
 pub use types::{Change, Entry, Key, Revision};

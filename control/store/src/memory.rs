@@ -39,7 +39,7 @@ impl Memory {
     fn write(&self, op: Op) -> Result<Revision, StoreError> {
         let mut inner = self.inner();
         let (state, hub) = &mut *inner;
-        let mut batch = Batch::after(state);
+        let mut batch = Batch::after(state, u64::MAX);
         let revision = batch.admit(state, op)?;
         let changes: Vec<_> =
             batch.into_records().into_iter().filter_map(|record| state.apply(record)).collect();

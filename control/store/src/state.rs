@@ -3,10 +3,11 @@
 //! In: requested operations, and records that are durable. Out: decisions and changes.
 //! Never touches disk, network or clock; the same code serves requests and replays the log.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::ops::Bound;
 
 use bytes::Bytes;
+use imbl::OrdMap;
 
 use crate::types::{Change, Entry, Key, Revision};
 use crate::{KEY_BYTES_MAX, StoreError, VALUE_BYTES_MAX};
@@ -36,7 +37,9 @@ pub(crate) enum Record {
 /// Everything that is durable.
 #[derive(Debug)]
 pub(crate) struct State {
-    live: BTreeMap<Key, Entry>,
+    /// A snapshot takes a clone of it, which costs nothing.
+    live: OrdMap<Key, Entry>,
+    live_bytes: u64,
     history: VecDeque<Change>,
     history_bytes: usize,
     limits: HistoryLimits,
@@ -50,8 +53,17 @@ pub(crate) struct State {
 pub(crate) struct Batch {
     first: Revision,
     records: Vec<Record>,
-    pending: HashMap<Key, Option<Revision>>,
-    bytes: usize,
+    pending: HashMap<Key, Option<Pending>>,
+    /// What the live keys take once this is in, and what they may take.
+    live_bytes: u64,
+    live_bytes_max: u64,
+}
+
+/// A key as a batch leaves it.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    revision: Revision,
+    bytes: u64,
 }
 
 // === impl Op ===
@@ -120,12 +132,14 @@ impl From<Op> for Record {
 // === impl Batch ===
 
 impl Batch {
-    pub(crate) fn after(state: &State) -> Self {
+    /// Live keys may not grow beyond `live_bytes_max`.
+    pub(crate) fn after(state: &State, live_bytes_max: u64) -> Self {
         Self {
             first: state.revision.next(),
             records: Vec::new(),
             pending: HashMap::new(),
-            bytes: 0,
+            live_bytes: state.live_bytes,
+            live_bytes_max,
         }
     }
 
@@ -135,15 +149,34 @@ impl Batch {
         let key = op.key().clone();
         let current = match self.pending.get(&key) {
             Some(pending) => *pending,
-            None => state.live.get(&key).map(|entry| entry.mod_revision),
+            None => state.live.get(&key).map(Pending::of),
         };
-        op.check(current)?;
+        op.check(current.map(|current| current.revision))?;
         let revision = Revision(self.first.0 + self.records.len() as u64);
-        self.bytes += op.weight();
         let record = Record::from(op);
-        self.pending.insert(key, matches!(record, Record::Put { .. }).then_some(revision));
+        let after = match &record {
+            Record::Put { key, value } => Some(Pending { revision, bytes: live_bytes(key, value) }),
+            Record::Delete { .. } => None,
+        };
+        self.charge(current, after)?;
+        self.pending.insert(key, after);
         self.records.push(record);
         Ok(revision)
+    }
+
+    /// What makes the live keys smaller is always taken.
+    fn charge(
+        &mut self,
+        before: Option<Pending>,
+        after: Option<Pending>,
+    ) -> Result<(), StoreError> {
+        let bytes = |of: Option<Pending>| of.map_or(0, |of| of.bytes);
+        let total = self.live_bytes + bytes(after) - bytes(before);
+        if bytes(after) > bytes(before) && total > self.live_bytes_max {
+            return Err(StoreError::OverLimit { limit: self.live_bytes_max });
+        }
+        self.live_bytes = total;
+        Ok(())
     }
 
     /// Whether what is said of a key rests on a write that is not durable yet.
@@ -164,12 +197,26 @@ impl Batch {
     }
 }
 
+// === impl Pending ===
+
+impl Pending {
+    fn of(entry: &Entry) -> Self {
+        Self { revision: entry.mod_revision, bytes: live_bytes(&entry.key, &entry.value) }
+    }
+}
+
+/// What a live key takes in a snapshot.
+fn live_bytes(key: &Key, value: &Bytes) -> u64 {
+    (key.len() + value.len()) as u64 + 24
+}
+
 // === impl State ===
 
 impl State {
     pub(crate) fn new(limits: HistoryLimits) -> Self {
         Self {
-            live: BTreeMap::new(),
+            live: OrdMap::new(),
+            live_bytes: 0,
             history: VecDeque::new(),
             history_bytes: 0,
             limits,
@@ -182,11 +229,12 @@ impl State {
     /// Starts from live entries as of `revision`, with no history before it.
     pub(crate) fn resume(
         limits: HistoryLimits,
-        live: BTreeMap<Key, Entry>,
+        live: OrdMap<Key, Entry>,
         revision: Revision,
         hash: u64,
     ) -> Self {
-        Self { live, compacted: revision, revision, hash, ..Self::new(limits) }
+        let live_bytes = live.values().map(|entry| Pending::of(entry).bytes).sum();
+        Self { live, live_bytes, compacted: revision, revision, hash, ..Self::new(limits) }
     }
 
     pub(crate) fn revision(&self) -> Revision {
@@ -202,8 +250,13 @@ impl State {
         self.hash
     }
 
-    pub(crate) fn live(&self) -> &BTreeMap<Key, Entry> {
+    pub(crate) fn live(&self) -> &OrdMap<Key, Entry> {
         &self.live
+    }
+
+    /// About the size of a snapshot of it.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.live_bytes
     }
 
     /// Makes a durable record part of the state, at the next revision.
@@ -215,6 +268,7 @@ impl State {
             Record::Delete { key } => {
                 let previous = self.live.remove(&key)?;
                 self.hash = self.hash.wrapping_sub(previous.fingerprint());
+                self.live_bytes -= Pending::of(&previous).bytes;
                 Change::Delete { key, revision, previous }
             }
         };
@@ -228,6 +282,8 @@ impl State {
         let (key, create_revision) =
             old.map_or((key, revision), |old| (old.key.clone(), old.create_revision));
         let removed = old.map_or(0, Entry::fingerprint);
+        self.live_bytes -= old.map_or(0, |old| Pending::of(old).bytes);
+        self.live_bytes += live_bytes(&key, &value);
         let entry = Entry { key: key.clone(), value, create_revision, mod_revision: revision };
         self.hash = self.hash.wrapping_sub(removed).wrapping_add(entry.fingerprint());
         self.live.insert(key, entry.clone());
@@ -263,7 +319,7 @@ impl State {
 
     pub(crate) fn range(&self, prefix: &str) -> Vec<Entry> {
         self.live
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .range::<_, str>((Bound::Included(prefix), Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
             .map(|(_, entry)| entry.clone())
             .collect()

@@ -1,17 +1,15 @@
 //! Stores that were killed, damaged, or deprived of their disk, opened again.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "helpers of tests, where a panic is the report"
-)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beeline_kit::Tasks;
-use beeline_store::{Embedded, Entry, OpenError, Options, Revision, Status, Store, StoreError};
+use beeline_store::{OpenError, Options, Revision, Store, StoreError};
+
+#[path = "support/running.rs"]
+mod running;
+use running::{Running, SmallDisk, fill_up, image, segments};
 
 fn options() -> Options {
     Options {
@@ -20,81 +18,6 @@ fn options() -> Options {
         index_delay: Duration::from_millis(5),
         ..Options::default()
     }
-}
-
-/// A store that stops with the test.
-struct Running {
-    store: Arc<Embedded>,
-    tasks: Tasks,
-}
-
-impl Running {
-    async fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
-        let tasks = Tasks::new();
-        let store = Embedded::open(dir, options, &tasks).await?;
-        Ok(Self { store, tasks })
-    }
-
-    async fn stop(self) {
-        self.store.close().await;
-        self.tasks.stop(Duration::from_secs(5)).await;
-    }
-
-    async fn fill(&self, prefix: &str, count: u64) {
-        for n in 0..count {
-            let key = format!("/{prefix}/{}", n % 50);
-            let at = self.store.get(&key).await.unwrap().map(|entry| entry.mod_revision);
-            let written = match at {
-                Some(at) if n % 7 == 0 => self.store.delete(&key, at).await,
-                Some(at) => self.store.update(&key, format!("{n}").into(), at).await,
-                None => self.store.create(&key, format!("{n}").into()).await,
-            };
-            written.unwrap();
-        }
-    }
-
-    async fn contents(&self) -> (Vec<Entry>, Revision) {
-        self.store.range("").await.unwrap()
-    }
-
-    /// Waits until the index holds everything.
-    async fn indexed(&self) -> Status {
-        for _ in 0..2_000 {
-            let status = self.store.status();
-            if status.indexed == Some(status.revision) {
-                return status;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("the index does not follow: {:?}", self.store.status());
-    }
-}
-
-/// The directory as a kill at this moment would leave it.
-fn image(from: &Path) -> tempfile::TempDir {
-    let to = tempfile::tempdir().unwrap();
-    copy(from, to.path());
-    to
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-fn segments(dir: &Path) -> Vec<PathBuf> {
-    let mut all: Vec<_> =
-        fs::read_dir(dir.join("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    all.sort();
-    all
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,32 +227,4 @@ async fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_space() {
     assert_eq!(again.contents().await, before);
     again.stop().await;
     drop(disk);
-}
-
-fn fill_up(path: &Path) {
-    let mut file = fs::File::create(path).unwrap();
-    while std::io::Write::write_all(&mut file, &[1; 4_096]).is_ok() {}
-}
-
-/// A tmpfs that is gone with the test.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, size: u64) -> Option<Self> {
-        let options = std::ffi::CString::new(format!("size={size}")).unwrap();
-        let flags = rustix::mount::MountFlags::empty();
-        match rustix::mount::mount("tmpfs", at, "tmpfs", flags, Some(options.as_c_str())) {
-            Ok(()) => Some(Self(at.to_owned())),
-            Err(error) => {
-                println!("SKIPPED, a small disk cannot be mounted (root is needed): {error}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
-    }
 }

@@ -1,17 +1,20 @@
 //! From a data directory to the state it holds.
 //!
-//! In: log, index, the mark of a clean stop. Out: state, the open end of the log, what to do with the index.
-//! The log decides. The index may save replaying a long log, if a mark in the log confirms it; the log's checksums are
-//! verified in full even then. Refuses: a log that is damaged, or shorter than what another witness has seen.
+//! In: snapshots, log, index, the mark of a clean stop. Out: state, the open end of the log, what to do with the index.
+//! The log decides, from the older snapshot on; what it makes of that must be what the newer one holds. The newer one,
+//! or the index if a mark in the log confirms it, may save replaying a long log, whose checksums are verified even then.
+//! Refuses: a log that is damaged, or shorter than what another witness has seen.
 
 use std::collections::HashSet;
 
 use super::Options;
+use super::base::Bases;
 use crate::directory::{CleanStop, Directory, boot_hash, boot_id};
 use crate::index::{Index, Meta};
 use crate::log::Log;
 use crate::log::frame::{Frame, Item};
 use crate::log::scan::{End, Segments};
+use crate::log::segment::Header;
 use crate::state::{Record, State};
 use crate::types::{Key, Revision};
 use crate::{OpenError, log};
@@ -21,6 +24,8 @@ pub(crate) struct Recovered {
     pub(crate) state: State,
     pub(crate) log: Log,
     pub(crate) index: IndexPlan,
+    /// The revision of the newest snapshot, zero without one.
+    pub(crate) snapshot: Revision,
 }
 
 /// What to do with the index once the store serves.
@@ -62,10 +67,13 @@ struct Replay {
     index_at: Option<Revision>,
     hash_there: Option<u64>,
     changed: HashSet<Key>,
+    /// What snapshots say of the state at their revisions.
+    witnesses: Vec<(Revision, u64)>,
 }
 
 pub(crate) fn recover(directory: &Directory, options: &Options) -> Result<Recovered, OpenError> {
     let segments = Segments::list(&directory.log())?;
+    let bases = Bases::look(directory)?;
     let clean = directory.clean_stop();
     let (index, meta) =
         match Index::open(&directory.index(), options.index_cache_bytes, options.index_deadline) {
@@ -75,20 +83,25 @@ pub(crate) fn recover(directory: &Directory, options: &Options) -> Result<Recove
                 (None, None)
             }
         };
+    let check = |end, cluster: Option<[u8; 16]>| {
+        let meta = meta.filter(|meta| cluster.is_none_or(|cluster| meta.cluster == cluster));
+        check_length(directory, end, clean.as_ref(), meta.as_ref(), &bases)
+    };
     let recovered = if segments.is_empty() {
-        check_length(directory, Revision(0), clean.as_ref(), meta.as_ref())?;
+        check(Revision(0), None)?;
         begin(directory, options, index)?
     } else {
         let candidate = index.zip(meta).filter(|(_, meta)| meta.complete).map(|(index, meta)| {
             let trust = Trust::of(&meta, clean.as_ref());
             Candidate { index, meta, trust }
         });
-        resume(directory, options, &segments, candidate, |end, cluster| {
-            let meta = meta.filter(|meta| meta.cluster == cluster);
-            check_length(directory, end, clean.as_ref(), meta.as_ref())
+        let segments = bases.segments(segments)?;
+        resume(directory, options, &bases, &segments, candidate, |end, cluster| {
+            check(end, Some(cluster))
         })?
     };
     directory.unmark_clean()?;
+    bases.tidy(directory);
     directory.set_space_aside(options.reserve_bytes);
     Ok(recovered)
 }
@@ -99,25 +112,29 @@ fn begin(
     options: &Options,
     index: Option<Index>,
 ) -> Result<Recovered, OpenError> {
-    let log =
-        Log::create(&directory.log(), options.segment_bytes, rand::random()).map_err(unwritable)?;
+    let header = Header::first(rand::random());
+    let disk = directory.disk().clone();
+    let log = Log::create(&directory.log(), options.segment_bytes, header, disk);
+    let log = log.map_err(unwritable)?;
     directory.sync()?;
     let index = match index {
         Some(index) => IndexPlan::Verify { index, hash: 0, changed: Vec::new() },
         None => IndexPlan::Rebuild,
     };
-    Ok(Recovered { state: State::new(options.history()), log, index })
+    let state = State::new(options.history());
+    Ok(Recovered { state, log, index, snapshot: Revision(0) })
 }
 
 /// A store that was here before.
 fn resume(
     directory: &Directory,
     options: &Options,
+    bases: &Bases,
     segments: &Segments,
     candidate: Option<Candidate>,
     check: impl FnOnce(Revision, [u8; 16]) -> Result<(), OpenError>,
 ) -> Result<Recovered, OpenError> {
-    let (replay, end) = read(segments, options, candidate.as_ref())?;
+    let (replay, end) = read(bases, segments, options, candidate.as_ref())?;
     let revision = replay.state.revision();
     check(revision, end.header.cluster)?;
     if end.torn {
@@ -127,36 +144,44 @@ fn resume(
         Some(candidate) => candidate.plan(&replay, end.header.cluster),
         None => IndexPlan::Rebuild,
     };
-    let log = Log::resume(&directory.log(), options.segment_bytes, end).map_err(unwritable)?;
+    let disk = directory.disk().clone();
+    let log = Log::resume(&directory.log(), options.segment_bytes, end, disk);
+    let log = log.map_err(unwritable)?;
     tracing::debug!(%revision, keys = replay.state.live().len(), "the log has been read");
-    Ok(Recovered { state: replay.state, log, index })
+    let snapshot = bases.newest().unwrap_or_default();
+    Ok(Recovered { state: replay.state, log, index, snapshot })
 }
 
-/// Reads the whole log, into the index's state where that is worth it and turns out to be right.
+/// Reads the whole log, into a state that saves replaying much of it where that is worth it and turns out to be right.
 fn read(
+    bases: &Bases,
     segments: &Segments,
     options: &Options,
     candidate: Option<&Candidate>,
 ) -> Result<(Replay, End), OpenError> {
     let index_at = candidate.map(|candidate| candidate.meta.revision);
+    let is_long = segments.bytes() > options.fast_load_bytes;
     if let Some(candidate) = candidate
         && candidate.trust != Trust::No
-        && segments.bytes > options.fast_load_bytes
+        && is_long
     {
-        match read_behind(segments, options, candidate) {
+        match read_behind(bases, segments, options, candidate) {
             Ok(found) => return Ok(found),
             Err(why) => {
                 tracing::warn!(why, "the index cannot stand for the log, replaying all of it");
             }
         }
     }
-    let mut replay = Replay::new(State::new(options.history()), index_at);
-    let end = segments.walk(|frame| replay.frame(frame))?;
+    // History begins where replay does: with the older snapshot there is more of it.
+    let state = bases.load(options.history(), is_long)?;
+    let mut replay = Replay::new(state, index_at, bases.witnesses());
+    let end = segments.walk(bases.begin(), |frame| replay.frame(frame))?;
     Ok((replay, end))
 }
 
 /// Replays only what came after the index.
 fn read_behind(
+    bases: &Bases,
     segments: &Segments,
     options: &Options,
     candidate: &Candidate,
@@ -166,9 +191,13 @@ fn read_behind(
     if contents.hash != meta.hash {
         return Err("its contents are not what it says they are".into());
     }
+    if bases.newest().is_some_and(|newest| meta.revision < newest) {
+        return Err("it is older than a snapshot".into());
+    }
     let state = State::resume(options.history(), contents.live, meta.revision, meta.hash);
-    let mut replay = Replay::new(state, Some(meta.revision));
-    let end = segments.walk(|frame| replay.frame(frame)).map_err(|error| error.to_string())?;
+    let mut replay = Replay::new(state, Some(meta.revision), bases.witnesses());
+    let end = segments.walk(bases.begin(), |frame| replay.frame(frame));
+    let end = end.map_err(|error| error.to_string())?;
     if end.header.cluster != meta.cluster {
         return Err("it is another cluster's".into());
     }
@@ -184,8 +213,10 @@ fn check_length(
     end: Revision,
     clean: Option<&CleanStop>,
     meta: Option<&Meta>,
+    bases: &Bases,
 ) -> Result<(), OpenError> {
     let witnesses = [
+        ("a snapshot", bases.newest()),
         ("the mark of the last clean stop", clean.map(|clean| clean.revision)),
         ("the index", meta.map(|meta| meta.revision)),
     ];
@@ -197,7 +228,7 @@ fn check_length(
     Ok(())
 }
 
-fn unwritable(error: log::LogError) -> OpenError {
+pub(crate) fn unwritable(error: log::LogError) -> OpenError {
     match error {
         log::LogError::Full { path, source } => {
             OpenError::File { what: "find space for", path, source }
@@ -243,7 +274,7 @@ impl Candidate {
 // === impl Replay ===
 
 impl Replay {
-    fn new(state: State, index_at: Option<Revision>) -> Self {
+    fn new(state: State, index_at: Option<Revision>, witnesses: Vec<(Revision, u64)>) -> Self {
         let skip = state.revision();
         let mut replay = Self {
             state,
@@ -252,8 +283,9 @@ impl Replay {
             index_at,
             hash_there: None,
             changed: HashSet::new(),
+            witnesses,
         };
-        replay.compare();
+        replay.note_hash();
         replay
     }
 
@@ -274,11 +306,18 @@ impl Replay {
                 Item::Mark(_) => {
                     return Err("the state is not what it was when this was written".into());
                 }
+                Item::Compaction(to) => self.state.compact(to),
                 Item::Record(record) => self.record(record)?,
             }
         }
-        self.compare();
-        Ok(())
+        self.note_hash();
+        let (revision, hash) = (self.state.revision(), self.state.hash());
+        match self.witnesses.iter().find(|(at, _)| *at == revision) {
+            Some((_, held)) if *held != hash => Err(format!(
+                "what the log says of revision {revision} is not what the snapshot holds"
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn record(&mut self, record: Record) -> Result<(), String> {
@@ -292,7 +331,8 @@ impl Replay {
             .ok_or_else(|| "a key is removed that does not exist".into())
     }
 
-    fn compare(&mut self) {
+    /// The index will be compared with the state at its own revision.
+    fn note_hash(&mut self) {
         if self.index_at == Some(self.state.revision()) {
             self.hash_there = Some(self.state.hash());
         }

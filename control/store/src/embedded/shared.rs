@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::Status;
+use super::compactor::Done;
+use super::{Space, Status};
 use crate::state::{Record, State};
 use crate::types::{Change, Key, Revision};
 use crate::watch::Hub;
@@ -22,6 +23,11 @@ pub(crate) struct Shared {
     log_bytes: AtomicU64,
     syncs: AtomicU64,
     full: AtomicBool,
+    /// Of the newest snapshot.
+    snapshot: AtomicU64,
+    compactions: AtomicU64,
+    compaction_error: Mutex<Option<String>>,
+    space: Mutex<Option<Space>>,
     closed: AtomicBool,
     failed: watch::Sender<Option<Arc<str>>>,
     /// Rung when there is something for the index.
@@ -44,7 +50,12 @@ pub(crate) struct Inner {
 // === impl Shared ===
 
 impl Shared {
-    pub(crate) fn new(state: State, log_bytes: u64, watch_queue: usize) -> Self {
+    pub(crate) fn new(
+        state: State,
+        log_bytes: u64,
+        snapshot: Revision,
+        watch_queue: usize,
+    ) -> Self {
         let revision = state.revision();
         Self {
             inner: RwLock::new(Inner { state, hub: Hub::default(), dirty: Some(HashSet::new()) }),
@@ -53,6 +64,10 @@ impl Shared {
             log_bytes: AtomicU64::new(log_bytes),
             syncs: AtomicU64::new(0),
             full: AtomicBool::new(false),
+            snapshot: AtomicU64::new(snapshot.0),
+            compactions: AtomicU64::new(0),
+            compaction_error: Mutex::new(None),
+            space: Mutex::new(None),
             closed: AtomicBool::new(false),
             failed: watch::Sender::new(None),
             index_behind: Notify::new(),
@@ -104,6 +119,34 @@ impl Shared {
         }
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// The log has been made shorter, or should have been.
+    pub(crate) fn compacted_log(&self, done: &Done, log_bytes: u64) {
+        self.log_bytes.store(log_bytes, Ordering::Relaxed);
+        if let Some(newest) = done.newest {
+            self.snapshot.store(newest.0, Ordering::Relaxed);
+            self.compactions.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(revision = %newest, log_bytes, "the log begins with a new snapshot");
+        }
+        if let Some(error) = &done.error {
+            tracing::warn!(error, "the log could not be made shorter, it will be tried again");
+        }
+        locked(&self.compaction_error).clone_from(&done.error);
+    }
+
+    /// Notes what is free on the disk, and says when it becomes little.
+    pub(crate) fn set_space(&self, now: Space, dir: &std::path::Path) {
+        let before = locked(&self.space).replace(now);
+        let was_low = before.is_some_and(|space| space.low);
+        if now.low && !was_low {
+            tracing::warn!(dir = %dir.display(), free_bytes = now.free_bytes,
+                "the disk of the store is nearly full: writes will be refused when it is, free some space");
+        }
+    }
+
     /// The end: no write is acknowledged any more, watchers are told, and the binary is asked to exit.
     pub(crate) fn fail(&self, reason: &str) {
         tracing::error!(reason, "the log could not be written, the store stops for good");
@@ -150,11 +193,12 @@ impl Shared {
     }
 
     pub(crate) fn status(&self) -> Status {
-        let (revision, compacted, keys, watchers) = self.read(|inner| {
+        let (revision, compacted, keys, live_bytes, watchers) = self.read(|inner| {
             (
                 inner.state.revision(),
                 inner.state.compacted(),
                 inner.state.live().len(),
+                inner.state.live_bytes(),
                 inner.hub.len(),
             )
         });
@@ -165,9 +209,18 @@ impl Shared {
             watchers,
             log_bytes: self.log_bytes.load(Ordering::Relaxed),
             syncs: self.syncs.load(Ordering::Relaxed),
-            full: self.full.load(Ordering::Relaxed),
+            full: self.is_full(),
+            live_bytes,
+            snapshot: Revision(self.snapshot.load(Ordering::Relaxed)),
+            compactions: self.compactions.load(Ordering::Relaxed),
+            compaction_error: locked(&self.compaction_error).clone(),
+            space: *locked(&self.space),
             indexed: *self.indexed.borrow(),
             failed: self.failure().map(|reason| reason.as_ref().to_owned()),
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

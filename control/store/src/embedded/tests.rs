@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod faults;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_write_is_the_end() {
     let dir = tempfile::tempdir().unwrap();
@@ -11,7 +13,7 @@ async fn a_failed_write_is_the_end() {
     store.close().await;
     drop(store);
 
-    let directory = Directory::open(dir.path()).unwrap();
+    let directory = Directory::open(dir.path(), Disk::default()).unwrap();
     let mut recovered = recover::recover(&directory, &options).unwrap();
     recovered.log.break_disk();
     let broken = Embedded::start(directory, recovered, options.clone(), &tasks).unwrap();
@@ -44,11 +46,14 @@ async fn a_failed_write_is_the_end() {
 fn a_refusal_that_rests_on_a_failed_write_is_none() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { reserve_bytes: 0, ..Options::default() };
-    let directory = Directory::open(dir.path()).unwrap();
-    let Recovered { state, mut log, index: _ } = recover::recover(&directory, &options).unwrap();
+    let directory = Directory::open(dir.path(), Disk::default()).unwrap();
+    let Recovered { state, mut log, snapshot, .. } =
+        recover::recover(&directory, &options).unwrap();
     log.break_disk();
-    let shared = Arc::new(Shared::new(state, log.bytes(), 1));
+    let shared = Arc::new(Shared::new(state, log.bytes(), snapshot, 1));
     let (commands, receiver) = mpsc::channel(8);
+    let wake = commands.downgrade();
+    let compactor = Compactor::new(Arc::new(directory), wake, snapshot, u64::MAX);
     let ask = |key: &str| {
         let (reply, answer) = oneshot::channel();
         let op = Op::Create { key: key.into(), value: "lost".into() };
@@ -56,7 +61,7 @@ fn a_refusal_that_rests_on_a_failed_write_is_none() {
         answer
     };
     let both = [ask("/a"), ask("/a")];
-    Writer::new(shared, log, receiver, &options).run();
+    Writer::new(shared, log, compactor, receiver, &options).run();
     for answer in both {
         let answer = answer.blocking_recv().unwrap();
         assert!(matches!(answer, Err(StoreError::Failed { .. })), "{answer:?}");

@@ -3,13 +3,13 @@
 //! Header of 24 bytes, little endian: payload length (4), CRC-32 (4), first revision (8), count of records (4), zero (4).
 //! The payload is padded with zeroes to a multiple of 8; the checksum covers all but itself. Items in the payload:
 //! 1 put: key length (4), value length (4), key, value. 2 delete: key length (4), key.
-//! 3 mark: hash (8) of the live state just before this frame.
+//! 3 mark: hash (8) of the live state just before this frame. 4 compaction: history up to this revision (8) is forgotten.
 
 use bytes::Bytes;
 
 use crate::log::segment::{u32_at, u64_at};
 use crate::state::Record;
-use crate::types::Key;
+use crate::types::{Key, Revision};
 
 pub(crate) const HEADER_BYTES: usize = 24;
 /// A batch of 1 MiB and one value beyond it fit by far; more than this is garbage.
@@ -18,6 +18,7 @@ const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 const MARK: u8 = 3;
+const COMPACTION: u8 = 4;
 
 /// A frame in the buffer of a segment, checksum verified.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +37,17 @@ pub(crate) enum Item {
     Record(Record),
     /// The hash of the live state before this frame.
     Mark(u64),
+    /// History up to this revision is forgotten.
+    Compaction(Revision),
+}
+
+/// What a frame says besides its records.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Remarks {
+    /// The hash of the live state before it.
+    pub(crate) mark: Option<u64>,
+    /// The revision up to which history is forgotten, not above what was before it.
+    pub(crate) compaction: Option<Revision>,
 }
 
 /// What is found where a frame could begin.
@@ -49,12 +61,16 @@ pub(crate) enum Found<'a> {
 }
 
 /// Writes a frame over `out`.
-pub(crate) fn encode(out: &mut Vec<u8>, first: u64, mark: Option<u64>, records: &[Record]) {
+pub(crate) fn encode(out: &mut Vec<u8>, first: u64, remarks: Remarks, records: &[Record]) {
     out.clear();
     out.resize(HEADER_BYTES, 0);
-    if let Some(hash) = mark {
+    if let Some(hash) = remarks.mark {
         out.push(MARK);
         out.extend_from_slice(&hash.to_le_bytes());
+    }
+    if let Some(revision) = remarks.compaction {
+        out.push(COMPACTION);
+        out.extend_from_slice(&revision.0.to_le_bytes());
     }
     for record in records {
         encode_record(out, record);
@@ -136,6 +152,7 @@ fn item(rest: &mut &[u8]) -> Option<Item> {
             Some(Item::Record(Record::Delete { key: text(rest, key_bytes)? }))
         }
         MARK => Some(Item::Mark(u64_at(rest.split_off(..8)?, 0))),
+        COMPACTION => Some(Item::Compaction(Revision(u64_at(rest.split_off(..8)?, 0)))),
         _ => None,
     }
 }
@@ -171,7 +188,8 @@ mod tests {
             Record::Put { key: "/c".into(), value: Bytes::new() },
         ];
         let mut frame = Vec::new();
-        encode(&mut frame, 7, Some(99), &records);
+        let remarks = Remarks { mark: Some(99), compaction: Some(Revision(5)) };
+        encode(&mut frame, 7, remarks, &records);
         (frame, records)
     }
 
@@ -180,7 +198,7 @@ mod tests {
         let (bytes, records) = sample();
         let Found::Frame(frame) = find(&bytes) else { panic!("not found") };
         assert_eq!((frame.first, frame.count, frame.size), (7, 3, bytes.len()));
-        let mut items = vec![Item::Mark(99)];
+        let mut items = vec![Item::Mark(99), Item::Compaction(Revision(5))];
         items.extend(records.into_iter().map(Item::Record));
         assert_eq!(frame.items(), Some(items));
     }

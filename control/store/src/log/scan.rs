@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use crate::OpenError;
+use crate::log::Sealed;
 use crate::log::frame::{self, Found, Frame};
 use crate::log::segment::{self, HEADER_BYTES, Header};
 
@@ -21,8 +22,8 @@ pub(crate) struct End {
     /// Within the last segment.
     pub(crate) offset: u64,
     pub(crate) checksum: crc32fast::Hasher,
-    /// Of all segments before.
-    pub(crate) sealed_bytes: u64,
+    /// All segments before.
+    pub(crate) sealed: Vec<Sealed>,
     /// Whether something has to be cut off.
     pub(crate) torn: bool,
     /// The revision the next record will have.
@@ -30,9 +31,18 @@ pub(crate) struct End {
 }
 
 /// The segments there are, in order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Segments {
-    paths: Vec<PathBuf>,
+    files: Vec<SegmentFile>,
+}
+
+/// A segment, by its name.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentFile {
+    pub(crate) path: PathBuf,
+    /// The first revision in it.
+    pub(crate) first: u64,
+    /// What of it was ever written.
     pub(crate) bytes: u64,
 }
 
@@ -46,36 +56,59 @@ struct Walk {
 // === impl Segments ===
 
 impl Segments {
-    /// Lists the directory; half-made segments are swept away.
+    /// Lists the directory.
     pub(crate) fn list(dir: &Path) -> Result<Self, OpenError> {
         let failed = |source| OpenError::File { what: "list", path: dir.to_owned(), source };
-        let mut paths = Vec::new();
+        let mut files = Vec::new();
         for entry in dir.read_dir().map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            match path.extension().and_then(|extension| extension.to_str()) {
-                Some("log") => paths.push(path),
-                Some("new") => std::fs::remove_file(&path).map_err(failed)?,
-                _ => tracing::warn!(path = %path.display(), "is not part of the log, left alone"),
+            match segment::first_of(&path) {
+                Some(first) => {
+                    let bytes = File::open(&path).and_then(|file| written(&file));
+                    files.push(SegmentFile { first, bytes: bytes.map_err(failed)?, path });
+                }
+                None if path.extension().is_some_and(|extension| extension == "new") => {}
+                None => {
+                    tracing::warn!(path = %path.display(), "is not part of the log, left alone");
+                }
             }
         }
-        paths.sort();
-        let sizes = paths.iter().map(|path| File::open(path).and_then(|file| written(&file)));
-        let bytes = sizes.sum::<io::Result<u64>>().map_err(failed)?;
-        Ok(Self { paths, bytes })
+        files.sort_by_key(|file| file.first);
+        Ok(Self { files })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.paths.is_empty()
+        self.files.is_empty()
     }
 
-    /// Hands every frame to `visit`, which may refuse it. There is at least one segment.
-    pub(crate) fn walk<V>(&self, mut visit: V) -> Result<End, OpenError>
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// The first revision of the first.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.files.first().map(|file| file.first)
+    }
+
+    /// Those before revision `first`, and those from it on.
+    pub(crate) fn split(self, first: u64) -> (Self, Self) {
+        let (before, after) = self.files.into_iter().partition(|file| file.first < first);
+        (Self { files: before }, Self { files: after })
+    }
+
+    pub(crate) fn files(&self) -> &[SegmentFile] {
+        &self.files
+    }
+
+    /// Hands every frame to `visit`, which may refuse it. There is at least one segment, and `begin` is what the first
+    /// must say of itself; without it, it must be the first of all.
+    pub(crate) fn walk<V>(&self, begin: Option<&Header>, mut visit: V) -> Result<End, OpenError>
     where
         V: FnMut(&Frame<'_>) -> Result<(), String>,
     {
         let mut before: Option<End> = None;
-        for (index, path) in self.paths.iter().enumerate() {
-            let is_last = index + 1 == self.paths.len();
+        for (index, SegmentFile { path, .. }) in self.files.iter().enumerate() {
+            let is_last = index + 1 == self.files.len();
             let bytes = read(path).map_err(|source| OpenError::File {
                 what: "read",
                 path: path.clone(),
@@ -84,7 +117,7 @@ impl Segments {
             let corrupt =
                 |offset: usize, reason: String| OpenError::corrupt(path, offset as u64, reason);
             let header = Header::decode(&bytes).map_err(|reason| corrupt(0, reason))?;
-            chained(before.as_ref(), &header).map_err(|reason| corrupt(0, reason))?;
+            chained(begin, before.as_ref(), &header).map_err(|reason| corrupt(0, reason))?;
             let walk = walk_segment(&bytes, &header, &mut visit)
                 .map_err(|(at, reason)| corrupt(at, reason))?;
             if let Some(reason) = walk.bad
@@ -98,7 +131,7 @@ impl Segments {
                 header,
                 offset: walk.offset as u64,
                 checksum,
-                sealed_bytes: before.map_or(0, |end| end.sealed_bytes + end.offset),
+                sealed: before.map_or_else(Vec::new, End::sealing),
                 torn: walk.bad.is_some(),
                 next: walk.next,
             });
@@ -107,11 +140,22 @@ impl Segments {
     }
 }
 
+// === impl End ===
+
+impl End {
+    /// The segments before the one that follows.
+    fn sealing(mut self) -> Vec<Sealed> {
+        self.sealed.push(Sealed { first: self.header.first, bytes: self.offset });
+        self.sealed
+    }
+}
+
 /// Whether `header` follows what was read so far.
-fn chained(before: Option<&End>, header: &Header) -> Result<(), String> {
-    let expected = match before {
-        None => Header::first(header.cluster),
-        Some(end) => end.header.next(end.next, end.offset, end.checksum.clone().finalize()),
+fn chained(begin: Option<&Header>, before: Option<&End>, header: &Header) -> Result<(), String> {
+    let expected = match (before, begin) {
+        (None, None) => Header::first(header.cluster),
+        (None, Some(begin)) => *begin,
+        (Some(end), _) => end.header.next(end.next, end.offset, end.checksum.clone().finalize()),
     };
     if header.cluster != expected.cluster {
         return Err("the segment is of another cluster's log".into());

@@ -78,6 +78,17 @@ pub(crate) fn path(dir: &Path, first: u64) -> PathBuf {
     dir.join(format!("{first:020}.log"))
 }
 
+/// The first revision of the segment with this name.
+pub(crate) fn first_of(path: &Path) -> Option<u64> {
+    revision_in(path, "log")
+}
+
+/// The revision that a file with this extension is named by.
+pub(crate) fn revision_in(path: &Path, extension: &str) -> Option<u64> {
+    let stem = path.file_stem()?.to_str()?;
+    (path.extension()? == extension && stem.len() == 20).then(|| stem.parse().ok())?
+}
+
 /// The number at `at`, or zero beyond the end.
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     let field = bytes.get(at..at + 4).and_then(|field| field.try_into().ok());
