@@ -1,7 +1,7 @@
-//! The index: the live keys once more, in sled. It can be thrown away at any time.
+//! The index: which keys are live, at which revisions, and the fingerprints of their values, in sled. It can be thrown away.
 //!
-//! In: live entries as of some revision. Out: the same after a restart, if it can be believed.
-//! What it is for: a second witness of what the log should hold, and the quick way into memory when the log has grown long.
+//! In: live entries as of some revision. Out: the hash of what it holds, after a restart too.
+//! What it is for: a second witness of what the log should hold, kept by other code in other files.
 //! Refuses: being trusted. Its contents count only if their hash is the one the log gives for the same revision.
 //! Every call has a deadline and may panic: sled does both on damaged files.
 
@@ -12,20 +12,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use bytes::Bytes;
-use imbl::OrdMap;
-
 use crate::types::{Entry, Key, Revision};
 
-/// Lifts sled's limit for values in its main file above ours; larger ones would go to files that are never freed.
-const SEGMENT_BYTES: usize = 8 << 20;
+/// sled reuses its file by segments; what it holds here is small.
+const SEGMENT_BYTES: usize = 256 << 10;
 /// How often sled writes out what it holds and reuses space. Each time it syncs its file, changed or not, and the disk's
 /// cache with it, for which the log's own syncs then wait. What a crash takes from the index comes back from the log.
 const TIDY_MS: u64 = 5_000;
 /// How long closing may take. What matters was synced before; a sled that hangs is left to the process's end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
-/// Prefix bytes of the one tree.
-const META: &[u8] = b"\0meta";
+/// Prefix bytes of the one tree. The number is that of the format: another one is none of ours.
+const META: &[u8] = b"\0meta2";
 const ENTRY: u8 = b'e';
 
 /// An open index.
@@ -58,13 +55,6 @@ pub(crate) struct Difference {
     pub(crate) keys: Vec<(Key, Option<Entry>)>,
     /// What the index is once this is in.
     pub(crate) meta: Meta,
-}
-
-/// All that the index holds, and the hash of it.
-#[derive(Debug, Default)]
-pub(crate) struct Contents {
-    pub(crate) live: OrdMap<Key, Entry>,
-    pub(crate) hash: u64,
 }
 
 /// Why the index is not to be believed.
@@ -127,33 +117,18 @@ impl Index {
         })
     }
 
-    /// Reads everything.
-    pub(crate) fn load(&self) -> Result<Contents, Trouble> {
-        self.scan(|contents, entry| {
-            contents.live.insert(entry.key.clone(), entry);
-        })
-    }
-
-    /// Reads everything for its hash only.
+    /// Reads everything for its hash.
     pub(crate) fn hash(&self) -> Result<u64, Trouble> {
-        Ok(self.scan(|_, _| ())?.hash)
-    }
-
-    fn scan(
-        &self,
-        keep: impl Fn(&mut Contents, Entry) + Send + 'static,
-    ) -> Result<Contents, Trouble> {
         let index = self.clone();
         guarded("read the index", self.deadline, move || {
-            let mut contents = Contents::default();
+            let mut hash = 0_u64;
             for item in index.db.scan_prefix([ENTRY]) {
                 let (key, value) = item.map_err(|error| error.to_string())?;
-                let entry =
+                let fingerprint =
                     decode_entry(&key, &value).ok_or("an entry that was not written like this")?;
-                contents.hash = contents.hash.wrapping_add(entry.fingerprint());
-                keep(&mut contents, entry);
+                hash = hash.wrapping_add(fingerprint);
             }
-            Ok(contents)
+            Ok(hash)
         })
     }
 
@@ -253,23 +228,30 @@ fn encode_key(key: &Key) -> Vec<u8> {
     out
 }
 
+/// Revisions of creation and of the last write, fingerprint, and a checksum of all that with the key.
 fn encode_entry(entry: &Entry) -> Vec<u8> {
-    let mut out = Vec::with_capacity(entry.value.len() + 16);
+    let mut out = Vec::with_capacity(28);
     out.extend_from_slice(&entry.create_revision.0.to_le_bytes());
     out.extend_from_slice(&entry.mod_revision.0.to_le_bytes());
-    out.extend_from_slice(&entry.value);
+    out.extend_from_slice(&entry.fingerprint().to_le_bytes());
+    let checksum = checksum(&encode_key(&entry.key), &out);
+    out.extend_from_slice(&checksum.to_le_bytes());
     out
 }
 
-fn decode_entry(key: &[u8], value: &[u8]) -> Option<Entry> {
-    let (create, rest) = value.split_first_chunk::<8>()?;
-    let (modified, value) = rest.split_first_chunk::<8>()?;
-    Some(Entry {
-        key: Key::from(std::str::from_utf8(key.get(1..)?).ok()?),
-        value: Bytes::copy_from_slice(value),
-        create_revision: Revision(u64::from_le_bytes(*create)),
-        mod_revision: Revision(u64::from_le_bytes(*modified)),
-    })
+/// The fingerprint, if the checksum is right.
+fn decode_entry(key: &[u8], value: &[u8]) -> Option<u64> {
+    let (body, expected) = value.split_last_chunk::<4>()?;
+    let (_, fingerprint) = body.split_last_chunk::<8>()?;
+    let sound = body.len() == 24 && checksum(key, body) == u32::from_le_bytes(*expected);
+    sound.then_some(u64::from_le_bytes(*fingerprint))
+}
+
+fn checksum(key: &[u8], value: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(value);
+    hasher.finalize()
 }
 
 #[cfg(test)]
@@ -303,9 +285,12 @@ mod tests {
         drop(index);
         let (index, found) = Index::open(&path, 1 << 20, DEADLINE).unwrap();
         assert_eq!(found, Some(meta));
-        let contents = index.load().unwrap();
-        assert_eq!((contents.hash, contents.live.get("/a")), (meta.hash, Some(&entry)));
         assert_eq!(index.hash().unwrap(), meta.hash);
+        // A change that leaves the fingerprint alone is found too.
+        let mut changed = encode_entry(&entry);
+        changed[3] ^= 1;
+        index.db.insert(encode_key(&entry.key), changed).unwrap();
+        assert!(index.hash().is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! In: requested operations, and records that are durable. Out: decisions and changes.
 //! Never touches disk, network or clock; the same code serves requests and replays the log.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -11,6 +11,10 @@ use imbl::OrdMap;
 
 use crate::types::{Change, Entry, Key, Revision};
 use crate::{KEY_BYTES_MAX, StoreError, VALUE_BYTES_MAX};
+
+mod batch;
+
+pub(crate) use batch::Batch;
 
 /// How much history is remembered: the watches that can be resumed.
 #[derive(Debug, Clone, Copy)]
@@ -46,24 +50,6 @@ pub(crate) struct State {
     compacted: Revision,
     revision: Revision,
     hash: u64,
-}
-
-/// Writes accepted one after the other, each seeing the ones before, none of them durable yet.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    first: Revision,
-    records: Vec<Record>,
-    pending: HashMap<Key, Option<Pending>>,
-    /// What the live keys take once this is in, and what they may take.
-    live_bytes: u64,
-    live_bytes_max: u64,
-}
-
-/// A key as a batch leaves it.
-#[derive(Debug, Clone, Copy)]
-struct Pending {
-    revision: Revision,
-    bytes: u64,
 }
 
 // === impl Op ===
@@ -129,85 +115,13 @@ impl From<Op> for Record {
     }
 }
 
-// === impl Batch ===
-
-impl Batch {
-    /// Live keys may not grow beyond `live_bytes_max`.
-    pub(crate) fn after(state: &State, live_bytes_max: u64) -> Self {
-        Self {
-            first: state.revision.next(),
-            records: Vec::new(),
-            pending: HashMap::new(),
-            live_bytes: state.live_bytes,
-            live_bytes_max,
-        }
-    }
-
-    /// Takes `op` in and says which revision it will have, or why not.
-    pub(crate) fn admit(&mut self, state: &State, op: Op) -> Result<Revision, StoreError> {
-        op.check_size()?;
-        let key = op.key().clone();
-        let current = match self.pending.get(&key) {
-            Some(pending) => *pending,
-            None => state.live.get(&key).map(Pending::of),
-        };
-        op.check(current.map(|current| current.revision))?;
-        let revision = Revision(self.first.0 + self.records.len() as u64);
-        let record = Record::from(op);
-        let after = match &record {
-            Record::Put { key, value } => Some(Pending { revision, bytes: live_bytes(key, value) }),
-            Record::Delete { .. } => None,
-        };
-        self.charge(current, after)?;
-        self.pending.insert(key, after);
-        self.records.push(record);
-        Ok(revision)
-    }
-
-    /// What makes the live keys smaller is always taken.
-    fn charge(
-        &mut self,
-        before: Option<Pending>,
-        after: Option<Pending>,
-    ) -> Result<(), StoreError> {
-        let bytes = |of: Option<Pending>| of.map_or(0, |of| of.bytes);
-        let total = self.live_bytes + bytes(after) - bytes(before);
-        if bytes(after) > bytes(before) && total > self.live_bytes_max {
-            return Err(StoreError::OverLimit { limit: self.live_bytes_max });
-        }
-        self.live_bytes = total;
-        Ok(())
-    }
-
-    /// Whether what is said of a key rests on a write that is not durable yet.
-    pub(crate) fn touches(&self, key: &str) -> bool {
-        self.pending.contains_key(key)
-    }
-
-    pub(crate) fn first(&self) -> Revision {
-        self.first
-    }
-
-    pub(crate) fn records(&self) -> &[Record] {
-        &self.records
-    }
-
-    pub(crate) fn into_records(self) -> Vec<Record> {
-        self.records
-    }
-}
-
-// === impl Pending ===
-
-impl Pending {
-    fn of(entry: &Entry) -> Self {
-        Self { revision: entry.mod_revision, bytes: live_bytes(&entry.key, &entry.value) }
-    }
-}
-
 /// What a live key takes in a snapshot.
 fn live_bytes(key: &Key, value: &Bytes) -> u64 {
     (key.len() + value.len()) as u64 + 24
+}
+
+fn entry_bytes(entry: &Entry) -> u64 {
+    live_bytes(&entry.key, &entry.value)
 }
 
 // === impl State ===
@@ -233,7 +147,7 @@ impl State {
         revision: Revision,
         hash: u64,
     ) -> Self {
-        let live_bytes = live.values().map(|entry| Pending::of(entry).bytes).sum();
+        let live_bytes = live.values().map(entry_bytes).sum();
         Self { live, live_bytes, compacted: revision, revision, hash, ..Self::new(limits) }
     }
 
@@ -268,7 +182,7 @@ impl State {
             Record::Delete { key } => {
                 let previous = self.live.remove(&key)?;
                 self.hash = self.hash.wrapping_sub(previous.fingerprint());
-                self.live_bytes -= Pending::of(&previous).bytes;
+                self.live_bytes -= entry_bytes(&previous);
                 Change::Delete { key, revision, previous }
             }
         };
@@ -282,7 +196,7 @@ impl State {
         let (key, create_revision) =
             old.map_or((key, revision), |old| (old.key.clone(), old.create_revision));
         let removed = old.map_or(0, Entry::fingerprint);
-        self.live_bytes -= old.map_or(0, |old| Pending::of(old).bytes);
+        self.live_bytes -= old.map_or(0, entry_bytes);
         self.live_bytes += live_bytes(&key, &value);
         let entry = Entry { key: key.clone(), value, create_revision, mod_revision: revision };
         self.hash = self.hash.wrapping_sub(removed).wrapping_add(entry.fingerprint());

@@ -1,21 +1,19 @@
 //! From a data directory to the state it holds.
 //!
 //! In: snapshots, log, index, the mark of a clean stop. Out: state, the open end of the log, what to do with the index.
-//! The log decides, from the older snapshot on; what it makes of that must be what the newer one holds. The newer one,
-//! or the index if a mark in the log confirms it, may save replaying a long log, whose checksums are verified even then.
+//! The log decides, from the older snapshot on; what it makes of that must be what the newer one holds. The newer one may
+//! save replaying a long log, whose checksums are verified even then. The index is a witness and no more.
 //! Refuses: a log that is damaged, or shorter than what another witness has seen.
-
-use std::collections::HashSet;
 
 use super::Options;
 use super::base::Bases;
+use super::replay::Replay;
 use crate::directory::{CleanStop, Directory, boot_hash, boot_id};
 use crate::index::{Index, Meta};
 use crate::log::Log;
-use crate::log::frame::{Frame, Item};
 use crate::log::scan::{End, Segments};
 use crate::log::segment::Header;
-use crate::state::{Record, State};
+use crate::state::State;
 use crate::types::{Key, Revision};
 use crate::{OpenError, log};
 
@@ -54,21 +52,6 @@ struct Candidate {
     index: Index,
     meta: Meta,
     trust: Trust,
-}
-
-/// Rebuilds the state frame by frame.
-struct Replay {
-    state: State,
-    /// Frames up to here are in the state already.
-    skip: Revision,
-    /// Whether a mark has confirmed the state that replay began with.
-    confirmed: bool,
-    /// The index's revision, the hash found there, and what changed since.
-    index_at: Option<Revision>,
-    hash_there: Option<u64>,
-    changed: HashSet<Key>,
-    /// What snapshots say of the state at their revisions.
-    witnesses: Vec<(Revision, u64)>,
 }
 
 pub(crate) fn recover(directory: &Directory, options: &Options) -> Result<Recovered, OpenError> {
@@ -152,7 +135,7 @@ fn resume(
     Ok(Recovered { state: replay.state, log, index, snapshot })
 }
 
-/// Reads the whole log, into a state that saves replaying much of it where that is worth it and turns out to be right.
+/// Reads the whole log, into the state that a snapshot holds if there is one.
 fn read(
     bases: &Bases,
     segments: &Segments,
@@ -160,50 +143,11 @@ fn read(
     candidate: Option<&Candidate>,
 ) -> Result<(Replay, End), OpenError> {
     let index_at = candidate.map(|candidate| candidate.meta.revision);
-    let is_long = segments.bytes() > options.fast_load_bytes;
-    if let Some(candidate) = candidate
-        && candidate.trust != Trust::No
-        && is_long
-    {
-        match read_behind(bases, segments, options, candidate) {
-            Ok(found) => return Ok(found),
-            Err(why) => {
-                tracing::warn!(why, "the index cannot stand for the log, replaying all of it");
-            }
-        }
-    }
     // History begins where replay does: with the older snapshot there is more of it.
+    let is_long = segments.bytes() > options.fast_load_bytes;
     let state = bases.load(options.history(), is_long)?;
     let mut replay = Replay::new(state, index_at, bases.witnesses());
     let end = segments.walk(bases.begin(), |frame| replay.frame(frame))?;
-    Ok((replay, end))
-}
-
-/// Replays only what came after the index.
-fn read_behind(
-    bases: &Bases,
-    segments: &Segments,
-    options: &Options,
-    candidate: &Candidate,
-) -> Result<(Replay, End), String> {
-    let meta = candidate.meta;
-    let contents = candidate.index.load().map_err(|trouble| trouble.to_string())?;
-    if contents.hash != meta.hash {
-        return Err("its contents are not what it says they are".into());
-    }
-    if bases.newest().is_some_and(|newest| meta.revision < newest) {
-        return Err("it is older than a snapshot".into());
-    }
-    let state = State::resume(options.history(), contents.live, meta.revision, meta.hash);
-    let mut replay = Replay::new(state, Some(meta.revision), bases.witnesses());
-    let end = segments.walk(bases.begin(), |frame| replay.frame(frame));
-    let end = end.map_err(|error| error.to_string())?;
-    if end.header.cluster != meta.cluster {
-        return Err("it is another cluster's".into());
-    }
-    if !replay.confirmed {
-        return Err("no mark in the log confirms it".into());
-    }
     Ok((replay, end))
 }
 
@@ -267,74 +211,6 @@ impl Candidate {
             Trust::Full => IndexPlan::Follow { index, changed },
             Trust::IfItAdds => IndexPlan::Verify { index, hash: meta.hash, changed },
             Trust::No => IndexPlan::Rebuild,
-        }
-    }
-}
-
-// === impl Replay ===
-
-impl Replay {
-    fn new(state: State, index_at: Option<Revision>, witnesses: Vec<(Revision, u64)>) -> Self {
-        let skip = state.revision();
-        let mut replay = Self {
-            state,
-            skip,
-            confirmed: false,
-            index_at,
-            hash_there: None,
-            changed: HashSet::new(),
-            witnesses,
-        };
-        replay.note_hash();
-        replay
-    }
-
-    /// Takes in a frame, or says why it cannot be right.
-    fn frame(&mut self, frame: &Frame<'_>) -> Result<(), String> {
-        if frame.first <= self.skip.0 {
-            let last = frame.first + u64::from(frame.count) - 1;
-            return if last <= self.skip.0 {
-                Ok(())
-            } else {
-                Err("the index ends within a frame".into())
-            };
-        }
-        let items = frame.items().ok_or("a frame that this beeline does not understand")?;
-        for item in items {
-            match item {
-                Item::Mark(hash) if hash == self.state.hash() => self.confirmed = true,
-                Item::Mark(_) => {
-                    return Err("the state is not what it was when this was written".into());
-                }
-                Item::Compaction(to) => self.state.compact(to),
-                Item::Record(record) => self.record(record)?,
-            }
-        }
-        self.note_hash();
-        let (revision, hash) = (self.state.revision(), self.state.hash());
-        match self.witnesses.iter().find(|(at, _)| *at == revision) {
-            Some((_, held)) if *held != hash => Err(format!(
-                "what the log says of revision {revision} is not what the snapshot holds"
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn record(&mut self, record: Record) -> Result<(), String> {
-        if self.index_at.is_some_and(|at| self.state.revision() >= at) {
-            let (Record::Put { key, .. } | Record::Delete { key }) = &record;
-            self.changed.insert(key.clone());
-        }
-        self.state
-            .apply(record)
-            .map(|_| ())
-            .ok_or_else(|| "a key is removed that does not exist".into())
-    }
-
-    /// The index will be compared with the state at its own revision.
-    fn note_hash(&mut self) {
-        if self.index_at == Some(self.state.revision()) {
-            self.hash_there = Some(self.state.hash());
         }
     }
 }
