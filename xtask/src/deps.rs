@@ -56,6 +56,7 @@ const FREE: &[&str] = &["beeline", "xtask"];
 const HOMES: &[(&str, &[&str])] = &[
     ("aya", &["beeline-datapath", "beeline-abi", "beeline-test-kernel"]),
     ("sled", &["beeline-store"]),
+    ("etcd-client", &["beeline-store"]),
     ("tonic", &["beeline-proto", "beeline-feed", "beeline-uplink", "beeline"]),
     ("rtnetlink", &["beeline-netdev"]),
     // Filters for programs, one request at a time; links, addresses and routes are netdev's.

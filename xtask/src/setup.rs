@@ -27,6 +27,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("iptables", "a peer of the proxy benchmark and of the differential test: both backends"),
     ("nftables", "the same: kube-proxy's nft layout"),
     ("util-linux", "nsenter and unshare, for the same"),
+    ("etcd-server", "the store of clusters with several servers, in its tests and its benchmark"),
+    ("e2fsprogs", "a file system whose power is cut in the store's tests"),
     ("curl", "requests from the node in the README and the tests"),
 ];
 
@@ -73,7 +75,17 @@ fn install_packages(wanted: &[(&'static str, &'static str)]) -> anyhow::Result<(
         command
     };
     exec::run(apt().arg("update"))?;
-    exec::run(apt().args(["install", "-y", "--no-install-recommends"]).args(&missing))
+    exec::run(apt().args(["install", "-y", "--no-install-recommends"]).args(&missing))?;
+    quieten(&missing)
+}
+
+/// Debian starts the etcd that it installs, on the usual ports; ours start their own.
+fn quieten(installed: &[&str]) -> anyhow::Result<()> {
+    if !installed.contains(&"etcd-server") || !std::path::Path::new("/run/systemd/system").exists()
+    {
+        return Ok(());
+    }
+    exec::run(Command::new("systemctl").args(["disable", "--now", "etcd"]))
 }
 
 fn missing_packages(wanted: &[(&'static str, &'static str)]) -> anyhow::Result<Vec<&'static str>> {

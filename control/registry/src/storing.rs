@@ -103,6 +103,9 @@ fn refusal(place: Place<'_>, error: StoreError) -> ApiError {
         StoreError::Failed { reason } => {
             ApiError::internal(format!("the store has failed: {reason}"))
         }
+        StoreError::Unavailable { reason } => ApiError::unavailable(format!(
+            "etcdserver: request timed out: {reason}; whether the write was done is not known"
+        )),
         StoreError::Closed => ApiError::unavailable("the server is shutting down"),
         StoreError::Compacted { at } => {
             ApiError::expired(format!("history up to {at} has been compacted"))

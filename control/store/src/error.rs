@@ -66,6 +66,12 @@ pub enum StoreError {
         /// What happened.
         reason: String,
     },
+    /// The store cannot be reached, or did not answer in time. A write may have been done or not: read, and decide again.
+    #[error("the store cannot be reached: {reason}")]
+    Unavailable {
+        /// What happened.
+        reason: String,
+    },
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
@@ -134,6 +140,14 @@ pub enum OpenError {
         witness: &'static str,
         /// How much more.
         known: Revision,
+    },
+    /// etcd cannot be used.
+    #[error("use etcd at {endpoints}: {reason}")]
+    Etcd {
+        /// Where it should be.
+        endpoints: String,
+        /// Why not.
+        reason: String,
     },
     /// A thread could not be started or has gone.
     #[error("start the store's writer: {0}")]

@@ -20,6 +20,7 @@ mod directory;
 mod disk;
 mod embedded;
 mod error;
+mod etcd;
 mod index;
 mod log;
 mod memory;
@@ -33,6 +34,7 @@ use bytes::Bytes;
 
 pub use embedded::{Embedded, Options, Space, Status};
 pub use error::{OpenError, StoreError};
+pub use etcd::{Etcd, EtcdOptions, EtcdTls};
 pub use memory::Memory;
 pub use types::{Change, Entry, Key, Revision};
 pub use watch::{Watch, WatchEnd};

@@ -45,6 +45,10 @@ struct Watcher {
 // === impl Watch ===
 
 impl Watch {
+    pub(crate) fn new(batches: mpsc::Receiver<Vec<Change>>, lagged: Arc<AtomicBool>) -> Self {
+        Self { batches, lagged }
+    }
+
     /// The next changes: never empty, never with a gap. Cancelling the future loses nothing.
     pub async fn next(&mut self) -> Result<Vec<Change>, WatchEnd> {
         match self.batches.recv().await {
@@ -83,7 +87,7 @@ impl Hub {
             batches,
             lagged: Arc::clone(&lagged),
         });
-        Watch { batches: receiver, lagged }
+        Watch::new(receiver, lagged)
     }
 
     /// Hands `changes` to all whom they concern, and drops those who left or fell behind.
