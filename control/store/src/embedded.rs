@@ -7,7 +7,7 @@ mod base;
 mod compactor;
 mod follower;
 mod options;
-mod recover;
+pub(crate) mod recover;
 mod replay;
 mod shared;
 mod writer;

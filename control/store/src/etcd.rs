@@ -20,9 +20,11 @@ mod connect;
 mod convert;
 mod history;
 mod load;
+mod restore;
 mod watching;
 
 pub use connect::{EtcdOptions, EtcdTls};
+pub use restore::restore_etcd;
 
 /// How long etcd may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);

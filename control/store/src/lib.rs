@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+pub mod backup;
 mod directory;
 mod disk;
 mod embedded;

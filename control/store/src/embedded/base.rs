@@ -50,6 +50,22 @@ impl Bases {
         self.sound.last().map(|(file, _)| file.revision)
     }
 
+    /// What is wrong with one of them, if anything is.
+    pub(crate) fn first_problem(&self) -> Option<OpenError> {
+        let (file, problem) = self.damaged.first()?;
+        Some(OpenError::Snapshot {
+            path: file.path.clone(),
+            offset: 0,
+            reason: problem.to_string(),
+        })
+    }
+
+    /// How large they are.
+    pub(crate) fn bytes(&self) -> u64 {
+        let sizes = self.sound.iter().map(|(file, _)| fs::metadata(&file.path));
+        sizes.flatten().map(|found| found.len()).sum()
+    }
+
     /// What the first segment must say of itself; `None` if it must be the first of all.
     pub(crate) fn begin(&self) -> Option<&segment::Header> {
         self.sound.first().map(|(_, header)| &header.next)

@@ -89,6 +89,36 @@ pub(crate) fn recover(directory: &Directory, options: &Options) -> Result<Recove
     Ok(recovered)
 }
 
+/// A store that is only looked at.
+pub(crate) struct Found {
+    pub(crate) state: State,
+    /// Of log and snapshots.
+    pub(crate) bytes: u64,
+    /// Whether there is a write at the end that was never acknowledged.
+    pub(crate) torn: bool,
+}
+
+/// Reads everything but the index, and changes nothing.
+pub(crate) fn look(directory: &Directory) -> Result<Found, OpenError> {
+    let segments = Segments::list(&directory.log())?;
+    let bases = Bases::look(directory)?;
+    if let Some(problem) = bases.first_problem() {
+        return Err(problem);
+    }
+    let clean = directory.clean_stop();
+    let check = |end| check_length(directory, end, clean.as_ref(), None, &bases);
+    let options = Options::default();
+    if segments.is_empty() {
+        check(Revision(0))?;
+        return Ok(Found { state: State::new(options.history()), bytes: 0, torn: false });
+    }
+    let segments = bases.segments(segments)?;
+    let (replay, end) = read(&bases, &segments, &options, None)?;
+    check(replay.state.revision())?;
+    let bytes = segments.bytes() + bases.bytes();
+    Ok(Found { state: replay.state, bytes, torn: end.torn })
+}
+
 /// An empty store.
 fn begin(
     directory: &Directory,

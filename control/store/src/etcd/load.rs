@@ -1,6 +1,6 @@
 //! Reading much: in pages, all as of one revision.
 
-use etcd_client::{Client, GetOptions};
+use etcd_client::{Client, GetOptions, KeyValue, Txn, TxnOp, TxnOpResponse};
 
 use super::convert::{self, entry, outcome_unknown, sort};
 use super::{ANSWER_LIMIT, Etcd, PAGE_KEYS, ROOT};
@@ -8,17 +8,30 @@ use crate::{Entry, Revision, StoreError};
 
 /// Where the offset is kept: outside of all that the store's keys can be.
 pub(crate) const OFFSET_KEY: &str = "beeline/revision-offset";
+/// There while a restore is under way, or was given up.
+pub(crate) const RESTORING_KEY: &str = "beeline/restoring";
 /// How often reading starts over when history is forgotten under it.
 const ATTEMPTS: u32 = 3;
 
 /// What is added to etcd's revisions, and etcd's revision now.
 pub(super) async fn offset(client: &Client) -> Result<(u64, u64), StoreError> {
     let mut kv = client.kv_client();
-    let answer = tokio::time::timeout(ANSWER_LIMIT, kv.get(OFFSET_KEY, None)).await;
-    let answer =
-        answer.map_err(|_| outcome_unknown("no answer in time"))?.map_err(|error| sort(&error))?;
+    let both = Txn::new().and_then([TxnOp::get(OFFSET_KEY, None), TxnOp::get(RESTORING_KEY, None)]);
+    let answer = tokio::time::timeout(ANSWER_LIMIT, kv.txn(both)).await;
+    let answer = answer.map_err(|_| outcome_unknown("no answer in time"))?;
+    let answer = answer.map_err(|error| sort(&error))?;
     let at = answer.header().map_or(0, |header| u64::try_from(header.revision()).unwrap_or(0));
-    let Some(kv) = answer.kvs().first() else { return Ok((0, at)) };
+    let found = answer.op_responses().into_iter().filter_map(|response| match response {
+        TxnOpResponse::Get(mut found) => Some(found.take_kvs().into_iter().next()),
+        _ => None,
+    });
+    let found: Vec<Option<KeyValue>> = found.collect();
+    if let [_, Some(_)] = &found[..] {
+        return Err(outcome_unknown(
+            "a restore into it has not come to its end: empty it and restore again (`etcdctl del \"\" --from-key`)",
+        ));
+    }
+    let Some(kv) = found.into_iter().next().flatten() else { return Ok((0, at)) };
     let text = std::str::from_utf8(kv.value()).ok();
     let offset = text.and_then(|text| text.parse().ok());
     let offset =

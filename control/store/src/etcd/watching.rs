@@ -46,6 +46,10 @@ pub(super) async fn begin(
     prefix: &str,
     after: Revision,
 ) -> Result<Watch, StoreError> {
+    // What was before the contents came here, no etcd knows.
+    if after.0 < store.offset {
+        return Err(StoreError::Compacted { at: Revision(store.offset) });
+    }
     let prefix = if prefix.is_empty() { ROOT } else { prefix };
     let (batches, receiver) = mpsc::channel(store.options.watch_queue.max(1));
     let lagged = Arc::new(AtomicBool::new(false));

@@ -1,5 +1,10 @@
 //! Real etcds on loopback, gone with the test.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test program uses another part of these"
+)]
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
