@@ -5,7 +5,7 @@
 //! Refuses: saying that a write was not done when it is not known (`Unavailable`), and keys that do not begin with `/`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,6 +44,8 @@ pub struct Etcd {
     /// The newest revision that etcd has told us of, and the newest that we know to be forgotten.
     seen: Arc<AtomicU64>,
     compacted: AtomicU64,
+    /// Whether it answered the last time it was asked.
+    answers: AtomicBool,
     tasks: Tasks,
 }
 
@@ -67,6 +69,7 @@ impl Etcd {
             offset,
             seen: Arc::new(AtomicU64::new(at + offset)),
             compacted: AtomicU64::new(0),
+            answers: AtomicBool::new(true),
             tasks: tasks.child(),
         });
         store.tasks.spawn("etcd-history", history::keep_short(Arc::clone(&store)));
@@ -76,6 +79,24 @@ impl Etcd {
     /// Forgets all but the newest `keep` changes.
     pub async fn trim(&self, keep: u64) -> Result<(), StoreError> {
         self.compact(Revision(self.revision().0.saturating_sub(keep))).await
+    }
+
+    /// Whether etcd answered the last time it was asked.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// Waits for an answer, within the limit.
+    async fn answer<T>(
+        &self,
+        asked: impl Future<Output = Result<T, etcd_client::Error>>,
+    ) -> Result<T, StoreError> {
+        let answer = tokio::time::timeout(ANSWER_LIMIT, asked).await;
+        let answer = answer.unwrap_or_else(|_| Err(convert::late())).map_err(|error| sort(&error));
+        self.answers
+            .store(!matches!(answer, Err(StoreError::Unavailable { .. })), Ordering::Relaxed);
+        answer
     }
 
     fn kv(&self) -> KvClient {
@@ -107,10 +128,7 @@ impl Etcd {
         let look = TxnOp::get(key, Some(GetOptions::new().with_keys_only()));
         let txn = Txn::new().when([compare]).and_then([then]).or_else([look]);
         let mut kv = self.kv();
-        let answer = tokio::time::timeout(ANSWER_LIMIT, kv.txn(txn)).await;
-        let answer = answer
-            .map_err(|_| outcome_unknown("no answer in time"))?
-            .map_err(|error| sort(&error))?;
+        let answer = self.answer(kv.txn(txn)).await?;
         let at = answer.header().map_or(Revision(0), |header| self.ours(header.revision()));
         self.saw(at);
         if answer.succeeded() {
@@ -194,10 +212,7 @@ impl Store for Etcd {
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         let mut kv = self.kv();
-        let answer = tokio::time::timeout(ANSWER_LIMIT, kv.get(key, None)).await;
-        let mut answer = answer
-            .map_err(|_| outcome_unknown("no answer in time"))?
-            .map_err(|error| sort(&error))?;
+        let mut answer = self.answer(kv.get(key, None)).await?;
         if let Some(header) = answer.header() {
             self.saw(self.ours(header.revision()));
         }

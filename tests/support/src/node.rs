@@ -144,7 +144,7 @@ impl Node {
     /// Run a command of beeline about this node.
     pub fn beeline(&self, arguments: &[&str]) -> Output {
         let (words, rest) = match arguments.first() {
-            Some(&"image") => arguments.split_at(2.min(arguments.len())),
+            Some(&("image" | "snapshot")) => arguments.split_at(2.min(arguments.len())),
             _ => arguments.split_at(1.min(arguments.len())),
         };
         Command::new(beeline())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    config::{LookOptions, NodeOptions},
+    config::{LookOptions, NodeOptions, store::StoreArgs},
     proxy::ProxyArgs,
 };
 
@@ -42,6 +42,12 @@ pub enum Command {
         /// Which.
         #[command(subcommand)]
         command: ImageCommand,
+    },
+    /// Save, check and restore what the API server has stored
+    Snapshot {
+        /// Which.
+        #[command(subcommand)]
+        command: SnapshotCommand,
     },
     /// Print the token with which nodes join
     Token(LookOptions),
@@ -182,6 +188,44 @@ pub enum ImageCommand {
         look: LookOptions,
         /// The image, e.g. `hello:1`
         image: String,
+    },
+}
+
+/// `beeline snapshot`.
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Save all objects in a file, while the server serves or from the data directory of one that does not run
+    Save {
+        /// Where beeline runs.
+        #[command(flatten)]
+        look: LookOptions,
+        /// What is saved.
+        #[command(flatten)]
+        store: StoreArgs,
+        /// The file to write
+        file: PathBuf,
+    },
+    /// Read all of a saved file, or of the store of a server that does not run, and say whether it is sound
+    Verify {
+        /// Where beeline's data is.
+        #[command(flatten)]
+        look: LookOptions,
+        /// The file; without it, the store in the data directory
+        file: Option<PathBuf>,
+    },
+    /// Make a store of a saved file: in the data directory, which must hold none, or in an etcd without keys
+    Restore {
+        /// Where beeline's data is.
+        #[command(flatten)]
+        look: LookOptions,
+        /// Where to.
+        #[command(flatten)]
+        store: StoreArgs,
+        /// By how much revisions rise above those saved, so that clients who saw what is lost list again
+        #[arg(long, value_name = "N", default_value_t = beeline_store::backup::REVISION_BUMP)]
+        bump_revision: u64,
+        /// The file to read
+        file: PathBuf,
     },
 }
 

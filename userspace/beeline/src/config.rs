@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 mod check;
 mod cidrs;
 pub mod dataplane;
+pub mod store;
 
 pub use cidrs::{Cidrs, PortRange};
 use dataplane::{Edge, LbMode, MapSize, NodePorts};
+use store::StoreArgs;
 
 /// Everything that a server or an agent can be told; flags win over the file.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
@@ -98,7 +100,23 @@ pub struct NodeOptions {
     /// The token to join with, from `beeline token` on the server (agent)
     #[arg(long, value_name = "TOKEN", env = "BEELINE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// The size of a segment of the store's log, which is claimed ahead [default: 64]
+    /// Where objects are kept: `embedded`, in the data directory, or `etcd=URL,..`, an etcd that is this cluster's alone
+    /// [default: embedded]
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<store::Engine>,
+    /// Who vouches for etcd's certificate: a PEM file
+    #[arg(long, value_name = "FILE")]
+    pub store_ca: Option<PathBuf>,
+    /// The certificate to show to etcd: a PEM file
+    #[arg(long, value_name = "FILE")]
+    pub store_cert: Option<PathBuf>,
+    /// Its key: a PEM file
+    #[arg(long, value_name = "FILE")]
+    pub store_key: Option<PathBuf>,
+    /// How large all objects may be together in the embedded store [default: 2048]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    pub store_size_mib: Option<u64>,
+    /// The size of a segment of the store's log [default: 64]
     #[arg(long, hide = true, value_name = "MIB", value_parser = clap::value_parser!(u64).range(4..=1024))]
     #[serde(skip)]
     pub store_segment_mib: Option<u64>,
@@ -232,6 +250,11 @@ pub struct Config {
     /// The token to join with.
     #[serde(skip)]
     pub token: Option<String>,
+    /// Where objects are kept.
+    #[serde(rename = "store", serialize_with = "engine")]
+    pub store: StoreArgs,
+    /// How large all objects may be together, if not the usual.
+    pub store_size_mib: Option<u64>,
     /// The size of a segment of the store's log, if not the usual one.
     #[serde(skip)]
     pub store_segment_mib: Option<u64>,
@@ -280,6 +303,13 @@ impl Config {
             cluster_domain: options.cluster_domain.unwrap_or_else(|| "cluster.local".into()),
             server: options.server,
             token: options.token,
+            store: StoreArgs {
+                store: Some(options.store.unwrap_or_default()),
+                store_ca: options.store_ca,
+                store_cert: options.store_cert,
+                store_key: options.store_key,
+            },
+            store_size_mib: options.store_size_mib,
             store_segment_mib: options.store_segment_mib,
             die_with_parent: options.die_with_parent,
             log: options.log.unwrap_or_else(|| "info".into()),
@@ -313,6 +343,11 @@ impl Config {
     pub fn socket(&self) -> PathBuf {
         self.run_dir.join(SOCKET)
     }
+}
+
+/// Which engine, as the flag has it.
+fn engine<S: serde::Serializer>(args: &StoreArgs, serializer: S) -> Result<S::Ok, S::Error> {
+    args.store.as_ref().unwrap_or(&store::Engine::Embedded).serialize(serializer)
 }
 
 fn read(path: &Path) -> anyhow::Result<NodeOptions> {
@@ -350,6 +385,11 @@ fn merge(flags: NodeOptions, file: NodeOptions) -> NodeOptions {
         cluster_domain: flags.cluster_domain.or(file.cluster_domain),
         server: flags.server.or(file.server),
         token: flags.token.or(file.token),
+        store: flags.store.or(file.store),
+        store_ca: flags.store_ca.or(file.store_ca),
+        store_cert: flags.store_cert.or(file.store_cert),
+        store_key: flags.store_key.or(file.store_key),
+        store_size_mib: flags.store_size_mib.or(file.store_size_mib),
         store_segment_mib: flags.store_segment_mib,
         die_with_parent: flags.die_with_parent,
         log: flags.log.or(file.log),

@@ -34,6 +34,11 @@ pub enum Ask {
         /// Go on with new ones as they come.
         follow: bool,
     },
+    /// Save the store in a file on this machine.
+    SnapshotSave {
+        /// Its absolute path, which must be free.
+        file: PathBuf,
+    },
     /// Import an archive that lies on this machine.
     ImageImport {
         /// Its absolute path.

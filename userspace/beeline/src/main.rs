@@ -19,6 +19,7 @@ mod probe;
 mod process;
 mod proxy;
 mod server;
+mod snapshot;
 mod status;
 mod stop;
 mod up;
@@ -60,6 +61,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Services(args) => process::block_on(look::services(args)),
         Command::Status(args) => process::block_on(look::status(args)),
         Command::Image { command } => image::run(command),
+        Command::Snapshot { command } => snapshot::run(command),
         Command::Token(look) => look::token(&look),
         Command::Kubeconfig(look) => look::kubeconfig(&look),
         Command::Stop(args) => stop::run(&args),

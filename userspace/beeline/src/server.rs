@@ -18,13 +18,15 @@ use beeline_auth::{
 use beeline_feed::Feed;
 use beeline_kit::{SystemClock, Tasks};
 use beeline_registry::{Caller, Registry};
-use beeline_store::{Embedded, Store};
 use tokio::net::TcpListener;
 
 use crate::{config::Config, connector::FeedConnector};
 
 mod certificates;
+mod engine;
 mod ranges;
+
+pub use engine::Engine;
 
 /// How long requests under way may take when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -34,7 +36,8 @@ pub type Attach = Box<dyn Fn() -> tokio::io::DuplexStream + Send + Sync>;
 
 /// A running server.
 pub struct Server {
-    store: Arc<Embedded>,
+    /// The store.
+    pub engine: Engine,
     api: beeline_apiserver::Server,
     /// The lines to nodes.
     pub feed: Feed,
@@ -59,23 +62,16 @@ impl Server {
             Authority::open(&config.data_dir, now).context("open the cluster's authority")?,
         );
         let token = Arc::new(JoinToken::open(&authority).context("open the join token")?);
-        let folder = config.data_dir.join("store");
-        let mut options = beeline_store::Options::default();
-        if let Some(mib) = config.store_segment_mib {
-            options.segment_bytes = mib << 20;
-        }
-        let store = Embedded::open(&folder, options, tasks)
-            .await
-            .with_context(|| format!("open the store in {}", folder.display()))?;
-        let registry = open_registry(&config, &store, tasks).await?;
+        let engine = Engine::open(&config, tasks).await?;
+        let registry = open_registry(&config, &engine, tasks).await?;
         let feed = start_feed(&config, &registry, &authority, &token, tasks);
         let tokens = Issuer::open(&authority).context("open the key of service account tokens")?;
-        let api = start_api(&config, &registry, &authority, tokens, &feed, &store, tasks);
+        let api = start_api(&config, &registry, &authority, tokens, &feed, &engine, tasks);
         let tls = tls(&config, &authority, now)?;
         api.listen(listener, tls);
         start_loops(&config, &registry, &authority, tasks)?;
         write_kubeconfig(&config, &authority, now)?;
-        Ok(Self { store, api, feed, registry })
+        Ok(Self { engine, api, feed, registry })
     }
 
     /// Connections in memory for the node of this process; they speak for that node alone.
@@ -92,26 +88,20 @@ impl Server {
 
     /// Resolves only if the store failed for good: the process must end, as what it holds is no longer on disk.
     pub async fn fatal(&self) -> anyhow::Error {
-        let error = self.store.fatal().await;
+        let error = self.engine.fatal().await;
         anyhow::Error::new(error).context("the store failed and stopped taking writes")
-    }
-
-    /// Asks the store how it is, whenever it is called.
-    pub fn store_status(&self) -> Box<dyn Fn() -> beeline_store::Status + Send + Sync> {
-        let store = Arc::clone(&self.store);
-        Box::new(move || store.status())
     }
 
     /// End connections and close the store, so that the next start need not check it.
     pub async fn close(&self) {
         self.api.stop(GRACE).await;
-        self.store.close().await;
+        self.engine.close().await;
     }
 }
 
 async fn open_registry(
     config: &Config,
-    store: &Arc<Embedded>,
+    engine: &Engine,
     tasks: &Tasks,
 ) -> anyhow::Result<Registry> {
     let options = beeline_registry::Options {
@@ -122,8 +112,7 @@ async fn open_registry(
         authorizer: Arc::new(StaticAuthorizer),
         ..beeline_registry::Options::default()
     };
-    let store: Arc<dyn Store> = Arc::clone(store) as Arc<dyn Store>;
-    Registry::open(store, options, tasks).await.context("load the cluster's objects")
+    Registry::open(engine.store(), options, tasks).await.context("load the cluster's objects")
 }
 
 fn start_feed(
@@ -149,7 +138,7 @@ fn start_api(
     authority: &Authority,
     tokens: Issuer,
     feed: &Feed,
-    store: &Arc<Embedded>,
+    engine: &Engine,
     tasks: &Tasks,
 ) -> beeline_apiserver::Server {
     let mut options =
@@ -158,9 +147,8 @@ fn start_api(
     options.tokens = Some(Arc::new(tokens));
     options.nodes = Some(Arc::new(FeedConnector::new(feed.clone(), registry.clone())));
     options.grpc = Some(tonic::service::Routes::new(feed.service()).prepare().into_axum_router());
-    let store = Arc::clone(store);
-    options.checks =
-        vec![Check { name: "store", holds: Arc::new(move || store.status().failed.is_none()) }];
+    let engine = engine.clone();
+    options.checks = vec![Check { name: "store", holds: Arc::new(move || engine.holds()) }];
     beeline_apiserver::Server::new(options, tasks)
 }
 

@@ -23,8 +23,8 @@ use crate::{
     instance::Instance,
     local::{Answer, Answerer, Answers, Ask},
     probe::Place,
-    server::Server,
-    version,
+    server::{Engine, Server},
+    snapshot, version,
 };
 
 /// `beeline status`.
@@ -155,7 +155,7 @@ pub struct Looking {
 
 struct ServerSide {
     feed: Feed,
-    store: Box<dyn Fn() -> beeline_store::Status + Send + Sync>,
+    engine: Engine,
 }
 
 /// What the agent lends.
@@ -201,7 +201,7 @@ impl Looking {
 
     /// The server runs.
     pub fn set_server(&self, server: &Server) {
-        let side = ServerSide { feed: server.feed.clone(), store: server.store_status() };
+        let side = ServerSide { feed: server.feed.clone(), engine: server.engine.clone() };
         let _ = self.server.set(side);
     }
 
@@ -289,6 +289,11 @@ impl Answerer for Looking {
                 item(answers, &services(held, &agent.tables)).await
             }
             Ask::Flows { query, follow } => self.flows(query, follow, answers).await,
+            Ask::SnapshotSave { file } => {
+                let server = self.server.get().context("no server runs in this process")?;
+                let saved = server.engine.save(&file).await?;
+                item(answers, &snapshot::line("saved", &saved, &file)).await
+            }
             Ask::ImageImport { archive } => self.import(archive, answers).await,
             Ask::ImageList => item(answers, &self.agent()?.images.list()).await,
             Ask::ImageRemove { image } => {
@@ -309,19 +314,7 @@ pub async fn item(answers: &Answers, value: &(impl Serialize + Sync)) -> anyhow:
 }
 
 fn server_parts(server: &ServerSide) -> Vec<Part> {
-    let store = (server.store)();
-    let healthy = store.failed.is_none() && !store.full;
-    let trouble = match (&store.failed, store.full) {
-        (Some(reason), _) => format!("; FAILED: {reason}"),
-        (None, true) => "; the disk is full: writes are refused, reads are served".to_owned(),
-        (None, false) => String::new(),
-    };
-    let detail = format!(
-        "revision {}, {} objects, log of {}{trouble}",
-        store.revision.0,
-        store.keys,
-        crate::output::bytes(store.log_bytes)
-    );
+    let (healthy, detail) = server.engine.look();
     let mut parts = vec![Part { name: "store".into(), healthy, detail }];
     for (node, epochs) in server.feed.epochs() {
         let connected = server.feed.is_connected(&node);

@@ -38,6 +38,11 @@ pub(super) fn outcome_unknown(reason: &str) -> StoreError {
     StoreError::Unavailable { reason: format!("etcd: {reason}") }
 }
 
+/// The same as an error of etcd's.
+pub(super) fn late() -> Error {
+    Error::Internal("no answer in time".into())
+}
+
 /// What an error of etcd's means to the caller.
 pub(super) fn sort(error: &Error) -> StoreError {
     let text = message(error);

@@ -31,6 +31,9 @@ impl Config {
             }
         }
         self.check_ranges()?;
+        if self.role.serves() {
+            self.store.etcd()?;
+        }
         if self.role == Role::Agent {
             let server = self.server.as_deref().context(
                 "an agent needs a server to join: give --server https://HOST:6443 and --token",

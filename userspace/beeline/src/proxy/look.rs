@@ -91,11 +91,12 @@ impl Answerer for Look {
                 status::item(answers, &status::services(held, &self.endpoints.tables)).await
             }
             Ask::Flows { .. }
+            | Ask::SnapshotSave { .. }
             | Ask::ImageImport { .. }
             | Ask::ImageList
             | Ask::ImageRemove { .. } => {
                 bail!(
-                    "this process is a proxy alone, without pods, images or flows: ask it for `status` or `services`"
+                    "this process is a proxy alone, without pods, images, flows or a store: ask it for `status` or `services`"
                 )
             }
         }
