@@ -5,13 +5,14 @@
 //! Refuses: saying that a write was not done when it is not known (`Unavailable`), and keys that do not begin with `/`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use beeline_kit::Tasks;
 use bytes::Bytes;
 use etcd_client::{Client, Compare, CompareOp, GetOptions, KvClient, Txn, TxnOp, TxnOpResponse};
+use tokio::sync::watch;
 
 use crate::etcd::convert::{entry, outcome_unknown, sort};
 use crate::{Entry, OpenError, Revision, Store, StoreError, Watch};
@@ -19,6 +20,7 @@ use crate::{Entry, OpenError, Revision, Store, StoreError, Watch};
 mod connect;
 mod convert;
 mod history;
+mod hold;
 mod load;
 mod restore;
 mod watching;
@@ -46,6 +48,9 @@ pub struct Etcd {
     compacted: AtomicU64,
     /// Whether it answered the last time it was asked.
     answers: AtomicBool,
+    /// etcd's revision at which this server took hold of it, zero before; and whether it has lost it.
+    held: AtomicI64,
+    lost: watch::Sender<bool>,
     tasks: Tasks,
 }
 
@@ -70,6 +75,8 @@ impl Etcd {
             seen: Arc::new(AtomicU64::new(at + offset)),
             compacted: AtomicU64::new(0),
             answers: AtomicBool::new(true),
+            held: AtomicI64::new(0),
+            lost: watch::Sender::new(false),
             tasks: tasks.child(),
         });
         store.tasks.spawn("etcd-history", history::keep_short(Arc::clone(&store)));
@@ -124,9 +131,11 @@ impl Etcd {
         expected: i64,
         then: TxnOp,
     ) -> Result<Result<Revision, Found>, StoreError> {
-        let compare = Compare::mod_revision(key, CompareOp::Equal, expected);
+        let there = Compare::mod_revision(key, CompareOp::Equal, expected);
+        let compares: Vec<Compare> = self.still_held().into_iter().chain([there]).collect();
         let look = TxnOp::get(key, Some(GetOptions::new().with_keys_only()));
-        let txn = Txn::new().when([compare]).and_then([then]).or_else([look]);
+        let holder = TxnOp::get(hold::HOLDER_KEY, None);
+        let txn = Txn::new().when(compares).and_then([then]).or_else([look, holder]);
         let mut kv = self.kv();
         let answer = self.answer(kv.txn(txn)).await?;
         let at = answer.header().map_or(Revision(0), |header| self.ours(header.revision()));
@@ -134,7 +143,9 @@ impl Etcd {
         if answer.succeeded() {
             return Ok(Ok(at));
         }
-        let current = answer.op_responses().into_iter().find_map(|response| match response {
+        let responses = answer.op_responses();
+        self.check_held(&responses)?;
+        let current = responses.into_iter().next().and_then(|response| match response {
             TxnOpResponse::Get(found) => found.kvs().first().map(|kv| self.ours(kv.mod_revision())),
             _ => None,
         });

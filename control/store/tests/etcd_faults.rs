@@ -1,4 +1,4 @@
-//! Members of etcd that are killed under load.
+//! Members of etcd that are killed under load, that are not there, and that ask for certificates.
 #![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the report")]
 
 use std::collections::BTreeMap;
@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use beeline_kit::Tasks;
-use beeline_store::{Change, Etcd, EtcdOptions, Revision, Store, StoreError, Watch};
+use beeline_store::{Change, Etcd, EtcdOptions, EtcdTls, Revision, Store, StoreError, Watch};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::sync::mpsc;
 
 #[path = "support/etcd.rs"]
 mod etcd;
-use etcd::Member;
+use etcd::{Member, Secure};
 
 /// Reads on until a revision has been seen.
 async fn until(watch: &mut Watch, last: Revision) -> Vec<Change> {
@@ -127,4 +128,84 @@ async fn an_etcd_that_is_not_there_is_named() {
     let tasks = Tasks::new();
     let refused = Etcd::connect(options, &tasks).await.unwrap_err().to_string();
     assert!(refused.contains(&member.url()), "{refused}");
+}
+
+/// A certificate for 127.0.0.1, and its key.
+fn certified(issuer: &Issuer<'_, KeyPair>) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_asked_for_and_shown() {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(params, key);
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (certificate, key) = certified(&issuer);
+    let member = Member::start_secure(Secure {
+        ca: file("ca.pem", &ca),
+        certificate: file("member.pem", &certificate),
+        key: file("member.key", &key),
+    });
+    let member = member.await;
+    let (certificate, key) = certified(&issuer);
+    let with = |identity| {
+        let tls = EtcdTls { ca: ca.clone().into_bytes(), identity };
+        EtcdOptions { tls: Some(tls), ..EtcdOptions::new(vec![member.url()]) }
+    };
+    let tasks = Tasks::new();
+    let identity = Some((certificate.into_bytes(), key.into_bytes()));
+    let store = Etcd::connect(with(identity), &tasks).await.unwrap();
+    let first = store.create("/a", "1".into()).await.unwrap();
+    let mut watch = store.watch("/", Revision(first.0 - 1)).await.unwrap();
+    assert_eq!(watch.next().await.unwrap()[0].revision(), first);
+    let refused = Etcd::connect(with(None), &tasks).await.unwrap_err().to_string();
+    assert!(refused.contains(&member.url()), "{refused}");
+    tasks.stop(Duration::from_secs(5)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_server_at_a_time_holds_it() {
+    let member = Member::start().await;
+    let (first_tasks, second_tasks) = (Tasks::new(), Tasks::new());
+    let connect = async |tasks: &Tasks, hold: u64| {
+        let hold = Duration::from_secs(hold);
+        let options = EtcdOptions { hold, ..EtcdOptions::new(vec![member.url()]) };
+        Etcd::connect(options, tasks).await.unwrap()
+    };
+    let first = connect(&first_tasks, 5).await;
+    first.hold("first").await.unwrap();
+    let at = first.create("/a", "1".into()).await.unwrap();
+    let second = connect(&second_tasks, 5).await;
+    let waiting = tokio::time::timeout(Duration::from_secs(6), second.hold("second")).await;
+    waiting.expect_err("the first renews its hold");
+    let at = first.update("/a", "2".into(), at).await.unwrap();
+    // It is gone without a word: the member that it spoke to no longer hears from it.
+    let silent = etcd_client::Client::connect([member.url()], None).await.unwrap();
+    silent.kv_client().delete("beeline/server", None).await.unwrap();
+    second.hold("second").await.unwrap();
+    let written = second.update("/a", "3".into(), at).await.unwrap();
+    for refused in
+        [first.update("/a", "4".into(), written).await, first.create("/b", "".into()).await]
+    {
+        assert!(matches!(refused, Err(StoreError::Failed { .. })), "{refused:?}");
+    }
+    assert!(matches!(first.fatal().await, StoreError::Failed { .. }));
+    assert_eq!(second.get("/a").await.unwrap().unwrap().mod_revision, written);
+    // A clean end gives it up at once.
+    second_tasks.stop(Duration::from_secs(5)).await;
+    let third_tasks = Tasks::new();
+    let third = connect(&third_tasks, 60).await;
+    tokio::time::timeout(Duration::from_secs(5), third.hold("third")).await.unwrap().unwrap();
+    first_tasks.stop(Duration::from_secs(5)).await;
+    third_tasks.stop(Duration::from_secs(5)).await;
 }

@@ -24,6 +24,8 @@ pub struct EtcdOptions {
     pub history_age: Duration,
     /// and at least so many changes of it: etcd 3.4 has open bugs at the revision that it has compacted.
     pub history_changes: u64,
+    /// How long a server that holds etcd may be silent before another takes over.
+    pub hold: Duration,
 }
 
 /// Certificates, each as PEM.
@@ -47,6 +49,7 @@ impl EtcdOptions {
             watch_queue: 256,
             history_age: Duration::from_secs(300),
             history_changes: 1_000,
+            hold: Duration::from_secs(10),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,16 @@ pub struct Member {
     dir: tempfile::TempDir,
     place: Place,
     initial_cluster: String,
+    /// Files of certificates, if it wants them.
+    secure: Option<Secure>,
+}
+
+/// PEM files: who vouches for both sides, and the member's own.
+#[derive(Clone)]
+pub struct Secure {
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 /// Where a member is.
@@ -32,8 +43,17 @@ impl Member {
         Self::cluster(1).await.remove(0)
     }
 
+    /// One that speaks to those alone who have a certificate.
+    pub async fn start_secure(secure: Secure) -> Self {
+        Self::cluster_with(1, Some(secure)).await.remove(0)
+    }
+
     /// Some that are one cluster.
     pub async fn cluster(count: usize) -> Vec<Self> {
+        Self::cluster_with(count, None).await
+    }
+
+    async fn cluster_with(count: usize, secure: Option<Secure>) -> Vec<Self> {
         let places: Vec<Place> = (0..count)
             .map(|number| {
                 let [client_port, peer_port] = free_ports();
@@ -46,7 +66,9 @@ impl Member {
             .into_iter()
             .map(|place| {
                 let (dir, initial_cluster) = (tempfile::tempdir().unwrap(), peers.join(","));
-                Self { child: run(&dir, &place, &initial_cluster), dir, place, initial_cluster }
+                let secure = secure.clone();
+                let child = run(&dir, &place, &initial_cluster, secure.as_ref());
+                Self { child, dir, place, initial_cluster, secure }
             })
             .collect();
         for member in &members {
@@ -56,13 +78,13 @@ impl Member {
     }
 
     pub fn url(&self) -> String {
-        self.place.client_url()
+        self.place.client_url(self.secure.is_some())
     }
 
     /// kill -9, and the same again on the same data.
     pub async fn restart(&mut self) {
         self.stop();
-        self.child = run(&self.dir, &self.place, &self.initial_cluster);
+        self.child = run(&self.dir, &self.place, &self.initial_cluster, self.secure.as_ref());
         self.ready().await;
     }
 
@@ -88,8 +110,9 @@ impl Drop for Member {
 }
 
 impl Place {
-    fn client_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
+    fn client_url(&self, secure: bool) -> String {
+        let scheme = if secure { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.client_port)
     }
 
     fn peer_url(&self) -> String {
@@ -97,9 +120,18 @@ impl Place {
     }
 }
 
-fn run(dir: &tempfile::TempDir, place: &Place, initial_cluster: &str) -> Child {
-    let (client, peer) = (place.client_url(), place.peer_url());
+fn run(
+    dir: &tempfile::TempDir,
+    place: &Place,
+    initial_cluster: &str,
+    secure: Option<&Secure>,
+) -> Child {
+    let (client, peer) = (place.client_url(secure.is_some()), place.peer_url());
     let mut command = Command::new("etcd");
+    if let Some(Secure { ca, certificate, key }) = secure {
+        command.arg("--client-cert-auth").arg("--trusted-ca-file").arg(ca);
+        command.arg("--cert-file").arg(certificate).arg("--key-file").arg(key);
+    }
     command.args(["--name", &place.name, "--data-dir"]).arg(dir.path());
     command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
     command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);

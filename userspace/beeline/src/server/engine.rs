@@ -25,6 +25,7 @@ impl Engine {
     pub async fn open(config: &Config, tasks: &Tasks) -> anyhow::Result<Self> {
         if let Some(options) = config.store.etcd()? {
             let store = Etcd::connect(options, tasks).await.context("open the store")?;
+            store.hold(&config.node_name).await.context("have the store for this server alone")?;
             return Ok(Self::Etcd(store));
         }
         let folder = config.data_dir.join("store");
@@ -53,8 +54,7 @@ impl Engine {
     pub async fn fatal(&self) -> beeline_store::StoreError {
         match self {
             Self::Embedded(store) => store.fatal().await,
-            // It comes back, or is waited for.
-            Self::Etcd(_) => std::future::pending().await,
+            Self::Etcd(store) => store.fatal().await,
         }
     }
 
