@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use crate::classes;
 use crate::limits;
+use crate::options::WriteOptions;
+use crate::podsecurity::{self, Mode};
 use crate::registry::Registry;
 
 /// How long pods stay on nodes that are not ready or not reachable.
@@ -70,6 +72,47 @@ fn limited(registry: &Registry, kind: &KindInfo, object: &mut Value) -> Result<(
         Some(why) => Err(ApiError::forbidden(kind, meta::name(object), &why)),
         None => Ok(()),
     }
+}
+
+/// Pod Security: pods beyond the level that their namespace enforces are refused; they and those that would make such pods
+/// are remarked on where the namespace warns.
+pub(crate) fn secure(
+    registry: &Registry,
+    kind: &KindInfo,
+    object: &Value,
+    o: &WriteOptions,
+) -> Result<(), ApiError> {
+    let is_pod = *kind == POD;
+    let Some(pod) = (if is_pod { Some(object) } else { template(kind, object) }) else {
+        return Ok(());
+    };
+    let Some(namespace) = registry.cached(&NAMESPACE, None, meta::namespace(object)) else {
+        return Ok(());
+    };
+    let labels = namespace.value["metadata"]["labels"].as_object();
+    if is_pod && let Some(why) = podsecurity::violations(labels, Mode::Enforce, pod) {
+        return Err(ApiError::forbidden(kind, meta::name(object), &format!("violates {why}")));
+    }
+    if let Some(why) = podsecurity::violations(labels, Mode::Warn, pod) {
+        o.warnings.push(format!("would violate {why}"));
+    }
+    Ok(())
+}
+
+/// What a workload makes its pods from.
+fn template<'a>(kind: &KindInfo, object: &'a Value) -> Option<&'a Value> {
+    let path = match kind.kind {
+        "PodTemplate" => "/template",
+        "CronJob" => "/spec/jobTemplate/spec/template",
+        "DaemonSet"
+        | "Deployment"
+        | "Job"
+        | "ReplicaSet"
+        | "ReplicationController"
+        | "StatefulSet" => "/spec/template",
+        _ => return None,
+    };
+    object.pointer(path)
 }
 
 /// New pods.

@@ -19,6 +19,7 @@ mod list;
 mod object;
 mod options;
 mod patching;
+mod podsecurity;
 mod prepare;
 mod read;
 mod registry;

@@ -121,6 +121,7 @@ fn least(
             None => wrong.push(format!("{start}.  No request is specified")),
             Some(given) if *given < min => {
                 wrong.push(format!("{start}, but request is {}", given.canonical()));
+                continue;
             }
             Some(_) => {}
         }
@@ -212,7 +213,7 @@ pub(crate) fn joined(wrong: &[String]) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn range(limit: Value) -> Value {
+    fn range(limit: &Value) -> Value {
         json!({ "spec": { "limits": [limit] } })
     }
 
@@ -227,7 +228,7 @@ mod tests {
 
     #[test]
     fn containers_get_what_they_lack_and_it_is_told() {
-        let range = range(json!({
+        let range = range(&json!({
             "type": "Container", "default": { "cpu": "1", "memory": "1Gi" },
             "defaultRequest": { "cpu": "100m" },
         }));
@@ -249,15 +250,15 @@ mod tests {
 
     #[test]
     fn what_is_beyond_is_named_in_upstreams_words() {
-        let range = range(json!({
+        let range = range(&json!({
             "type": "Container", "min": { "cpu": "100m" }, "max": { "cpu": "1" },
             "maxLimitRequestRatio": { "cpu": "2" },
         }));
-        let wrong = |requests: Value, limits: Value| {
+        let wrong = |requests: &Value, limits: &Value| {
             check_pod(&[&range], &pod(&[json!({ "requests": requests, "limits": limits })]))
         };
         assert_eq!(
-            wrong(json!({ "cpu": "50m" }), json!({ "cpu": "2" })),
+            wrong(&json!({ "cpu": "50m" }), &json!({ "cpu": "2" })),
             [
                 "minimum cpu usage per Container is 100m, but request is 50m",
                 "maximum cpu usage per Container is 1, but limit is 2",
@@ -265,18 +266,18 @@ mod tests {
             ]
         );
         assert_eq!(
-            wrong(json!({}), json!({}))[..2],
+            wrong(&json!({}), &json!({}))[..2],
             [
                 "minimum cpu usage per Container is 100m.  No request is specified",
                 "maximum cpu usage per Container is 1.  No limit is specified",
             ]
         );
-        assert!(wrong(json!({ "cpu": "500m" }), json!({ "cpu": "1" })).is_empty());
+        assert!(wrong(&json!({ "cpu": "500m" }), &json!({ "cpu": "1" })).is_empty());
     }
 
     #[test]
     fn pods_are_judged_by_their_sum() {
-        let range = range(json!({ "type": "Pod", "max": { "memory": "1Gi" } }));
+        let range = range(&json!({ "type": "Pod", "max": { "memory": "1Gi" } }));
         let half = json!({ "limits": { "memory": "600Mi" }, "requests": { "memory": "600Mi" } });
         let wrong = check_pod(&[&range], &pod(&[half.clone(), half.clone()]));
         assert_eq!(wrong, ["maximum memory usage per Pod is 1Gi, but limit is 1200Mi"]);
@@ -285,7 +286,7 @@ mod tests {
 
     #[test]
     fn claims_are_judged_by_what_they_request() {
-        let range = range(json!({
+        let range = range(&json!({
             "type": "PersistentVolumeClaim", "min": { "storage": "1Gi" }, "max": { "storage": "10Gi" },
         }));
         let wrong = |size: &str| {

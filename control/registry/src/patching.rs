@@ -44,7 +44,7 @@ pub(crate) async fn patch(
         prepare::fields(target.kind, &mut new, o)?;
         prepare::agree(target, &mut new)?;
         let (stored, new) = views::stored(target, new)?;
-        match write::replace(registry, caller, &stored, new, &old, o.dry_run).await {
+        match write::replace(registry, caller, &stored, new, &old, o).await {
             Err(e) if e.is_conflict() && !pinned => {
                 o.warnings.take();
             }

@@ -88,7 +88,7 @@ async fn change(
             spec.insert(paths.spec_replicas.trim_start_matches("/spec/").to_owned(), replicas);
         }
         let main = Target { subresource: None, ..target.clone() };
-        match write::replace(registry, caller, &main, new, &old, o.dry_run).await {
+        match write::replace(registry, caller, &main, new, &old, o).await {
             Err(e) if e.is_conflict() && !pinned => {}
             result => return of(target, &*result?),
         }

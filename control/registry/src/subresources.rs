@@ -58,7 +58,7 @@ async fn bind(
         let old = registry.newest(&POD, target.namespace.as_deref(), name).await?;
         let old = old.ok_or_else(|| ApiError::not_found(&POD, name))?;
         let new = bound(registry, &old, &body, &node)?;
-        match write::replace(registry, caller, &main, new, &old, o.dry_run).await {
+        match write::replace(registry, caller, &main, new, &old, o).await {
             Err(e) if e.is_conflict() => {}
             result => return result.map(|_| done(registry)),
         }

@@ -62,6 +62,7 @@ async fn create_named(
     prepare::validate_create(kind, &value)?;
     escalation::check(&registry.inner.access, caller, kind, &value, None)?;
     certificates::check_new(kind, &value)?;
+    admission::secure(registry, kind, &value, o)?;
     let namespace = target.namespace.as_deref();
     let key = registry.inner.cache.bucket(kind).key(namespace, &name);
     let held = reserve(registry, target, &mut value, None)?;
@@ -158,7 +159,7 @@ pub(crate) async fn update(
         };
         prepare::preconditions(target.kind, &body, &old)?;
         let pinned = body["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty());
-        match replace(registry, caller, target, body.clone(), &old, o.dry_run).await {
+        match replace(registry, caller, target, body.clone(), &old, o).await {
             Err(e) if e.is_conflict() && !pinned && tries < CONFLICT_TRIES => {}
             result => return result,
         }
@@ -189,7 +190,7 @@ pub(crate) async fn replace(
     target: &Target,
     body: Value,
     old: &Arc<Object>,
-    dry_run: bool,
+    o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
     let kind = target.kind;
     let mut new = merged(target, body, &old.value);
@@ -203,6 +204,9 @@ pub(crate) async fn replace(
                 return Err(refused);
             }
             escalation::check(&registry.inner.access, caller, kind, &new, Some(&old.value))?;
+            if new["spec"] != old.value["spec"] {
+                admission::secure(registry, kind, &new, o)?;
+            }
             held
         }
         Some(Subresource::Status) => {
@@ -212,6 +216,9 @@ pub(crate) async fn replace(
         Some(sub) => {
             prepare::validate_part(kind, sub, &new, &old.value)?;
             certificates::check_approval(&registry.inner.access, caller, target, &old.value)?;
+            if sub == Subresource::EphemeralContainers {
+                admission::secure(registry, kind, &new, o)?;
+            }
             None
         }
     };
@@ -223,7 +230,7 @@ pub(crate) async fn replace(
         release(registry, held);
         return Ok(Arc::clone(old));
     }
-    if dry_run {
+    if o.dry_run {
         release(registry, held);
         new["metadata"]["resourceVersion"] = Value::from(old.revision.0.to_string());
         return Ok(Arc::new(Object::transient(new, old.revision)));

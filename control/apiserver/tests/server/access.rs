@@ -348,3 +348,55 @@ async fn certificates_are_approved_by_those_who_may_and_never_for_administrators
     assert_eq!(done.json()["status"]["conditions"][0]["type"], "Approved");
     fixture.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn namespaces_say_what_their_pods_may() {
+    let fixture = Fixture::start().await;
+    let labels = json!({
+        "pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted",
+    });
+    let namespace = json!({ "metadata": { "name": "careful", "labels": labels } });
+    made(&fixture, "/api/v1/namespaces", namespace).await;
+    let pods = "/api/v1/namespaces/careful/pods";
+    let pod = |name: &str, network: bool| {
+        json!({
+            "metadata": { "name": name },
+            "spec": { "hostNetwork": network, "containers": [{ "name": "c", "image": "i" }] },
+        })
+    };
+    let refused = post(&fixture, pods, pod("a", true)).await;
+    assert_eq!(
+        (refused.code, refused.json()["message"].as_str().unwrap()),
+        (
+            403,
+            "pods \"a\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)"
+        )
+    );
+    let warned = post(&fixture, pods, pod("b", false)).await;
+    assert_eq!(warned.code, 201);
+    assert!(
+        warned.header("warning").contains("would violate PodSecurity \\\"restricted:latest\\\""),
+        "{:?}",
+        warned.headers
+    );
+
+    // Limits, too, are the namespace's.
+    let limits = json!({
+        "metadata": { "name": "l" },
+        "spec": { "limits": [{ "type": "Container", "max": { "cpu": "1" } }] },
+    });
+    made(&fixture, "/api/v1/namespaces/careful/limitranges", limits).await;
+    let filled = made(&fixture, pods, pod("c", false)).await;
+    assert_eq!(
+        filled["spec"]["containers"][0]["resources"],
+        json!({ "limits": { "cpu": "1" }, "requests": { "cpu": "1" } })
+    );
+    let mut greedy = pod("d", false);
+    greedy["spec"]["containers"][0]["resources"] = json!({ "limits": { "cpu": "2" } });
+    let refused = post(&fixture, pods, greedy).await;
+    assert_eq!(
+        (refused.code, refused.json()["message"].as_str().unwrap()),
+        (403, "pods \"d\" is forbidden: maximum cpu usage per Container is 1, but limit is 2")
+    );
+    fixture.stop().await;
+}

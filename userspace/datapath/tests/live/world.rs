@@ -395,7 +395,7 @@ fn serve(net: &Net, port: u16) {
 
 /// Whether this kernel tells what a map takes now: 6.4 and later.
 pub fn counts_maps_as_they_are() -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     version >= (6, 4)

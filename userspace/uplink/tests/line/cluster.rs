@@ -88,7 +88,7 @@ impl Cluster {
     /// A channel of someone with this name.
     pub async fn channel(&self, user: &str) -> Channel {
         let (near, far) = tokio::io::duplex(1 << 16);
-        serve(&self.feed, user.to_owned(), far, &self.tasks, self.tasks.token());
+        serve(&self.feed, user, far, &self.tasks, self.tasks.token());
         channel_over(near).await.unwrap()
     }
 
@@ -163,7 +163,7 @@ impl Dialer for Duplex {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let cut = self.tasks.token().child_token();
         *self.cut.lock().unwrap() = cut.clone();
-        serve(&self.feed, format!("system:node:{}", self.node), theirs, &self.tasks, cut);
+        serve(&self.feed, &format!("system:node:{}", self.node), theirs, &self.tasks, cut);
         // Cutting the wire, not the server: both ends see a broken pipe.
         let (near, far) = tokio::io::duplex(1 << 16);
         let cut = self.cut.lock().unwrap().clone();
@@ -179,12 +179,12 @@ impl Dialer for Duplex {
 /// Serve the feed on one connection whose client is proven to be `user`.
 fn serve(
     feed: &Feed,
-    user: String,
+    user: &str,
     io: tokio::io::DuplexStream,
     tasks: &Tasks,
     end: CancellationToken,
 ) {
-    let identity = Identity::new(&user, ["system:nodes"]);
+    let identity = Identity::new(user, ["system:nodes"]);
     let prove = move |mut request: tonic::Request<()>| {
         request.extensions_mut().insert(identity.clone());
         Ok(request)
