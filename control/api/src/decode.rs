@@ -93,20 +93,29 @@ pub fn fields(
     value: &mut Value,
     duplicates: &[String],
 ) -> Result<Vec<String>, ApiError> {
-    let checked = strict::check(value, kind.schema());
-    if let Some(why) = checked.error {
+    let unfit = |why: String| {
         let k = kind.kind;
-        return Err(ApiError::bad_request(format!(
+        ApiError::bad_request(format!(
             "{k} in version \"{}\" cannot be handled as a {k}: {why}",
             kind.version
-        )));
+        ))
+    };
+    let duplicated = duplicates.iter().map(|d| format!("duplicate field \"{d}\""));
+    if let Some(custom) = kind.custom {
+        let unknown = custom.prune(value).map_err(unfit)?;
+        let unknown = unknown.iter().map(|path| format!("unknown field \"{path}\""));
+        return Ok(unknown.chain(duplicated).collect());
+    }
+    let checked = strict::check(value, kind.schema());
+    if let Some(why) = checked.error {
+        return Err(unfit(why));
     }
     let mut problems = Vec::new();
     for path in &checked.unknown {
         problems.push(format!("unknown field \"{}\"", strict::dotted(path)));
         remove(value, path);
     }
-    problems.extend(duplicates.iter().map(|d| format!("duplicate field \"{d}\"")));
+    problems.extend(duplicated);
     drop_nulls(value);
     Ok(problems)
 }
@@ -121,7 +130,7 @@ pub fn strict_error(kind: &KindInfo, problems: &[String]) -> ApiError {
     ))
 }
 
-fn remove(value: &mut Value, path: &[Segment]) {
+pub(crate) fn remove(value: &mut Value, path: &[Segment]) {
     let Some((last, parents)) = path.split_last() else { return };
     let mut at = value;
     for segment in parents {

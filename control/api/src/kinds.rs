@@ -39,7 +39,7 @@ mod rbac;
 mod replicaset;
 mod replicationcontroller;
 mod resourcequota;
-mod rules;
+pub(crate) mod rules;
 mod runtimeclass;
 mod secret;
 mod service;

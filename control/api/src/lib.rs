@@ -12,6 +12,7 @@
 //! ```
 
 pub mod cron;
+pub mod custom;
 pub mod decode;
 pub mod intstr;
 pub mod kinds;

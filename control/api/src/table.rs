@@ -57,7 +57,7 @@ fn definitions(kind: &KindInfo) -> Value {
 }
 
 fn row(kind: &KindInfo, object: &Value, include: Include, now: Timestamp) -> Value {
-    let mut row = json!({ "cells": (kind.cells)(object, now) });
+    let mut row = json!({ "cells": kind.cells_of(object, now) });
     match include {
         Include::None => {}
         Include::Metadata => row["object"] = partial(object),

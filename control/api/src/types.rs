@@ -66,6 +66,8 @@ pub struct Field {
     pub replaces: bool,
     /// Value where absent, for those that are part of a list's keys.
     pub default: Option<&'static str>,
+    /// A type outside the table: of kinds that are defined while the server runs.
+    pub own_type: Option<&'static Type>,
 }
 
 /// How many values a field has.
@@ -212,7 +214,7 @@ impl Field {
     pub fn target(&self) -> Option<&'static Type> {
         match self.of {
             Of::Type(index) => types().get(index),
-            _ => None,
+            _ => self.own_type,
         }
     }
 }

@@ -1,9 +1,10 @@
-//! apiextensions.k8s.io/v1 CustomResourceDefinition: the objects alone. Serving what they define is not done here.
+//! apiextensions.k8s.io/v1 CustomResourceDefinition: the objects alone. What they define is made in `custom`.
 
 use serde_json::{Value, json};
 
 use super::rules::{self, BASE, NAME, date, status};
 use super::{Causes, KindInfo};
+use crate::custom;
 use crate::meta::{self, list, or_set, text};
 use crate::validate::{self, invalid, required};
 
@@ -140,6 +141,7 @@ fn versions(spec: &Value, causes: &mut Causes) {
             let (field, kind) = (format!("{field}.type"), text(schema, "type"));
             causes.push(invalid(&field, kind, "must be object at the root"));
         }
+        custom::check_version(version, &at, causes);
         let scale = &version["subresources"]["scale"];
         if scale.is_object() {
             for part in ["specReplicasPath", "statusReplicasPath"] {

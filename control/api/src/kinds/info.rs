@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::ALL;
+use crate::custom::{self, Custom};
 use crate::patch::schema::Schema;
 use crate::status::Cause;
 use crate::time::Timestamp;
@@ -67,6 +68,8 @@ pub struct KindInfo {
     pub validate_status: fn(&Value, &mut Causes),
     /// Another version of a kind: how it is read and written.
     pub view: Option<View>,
+    /// Of kinds that a CustomResourceDefinition makes; it then stands for the functions above.
+    pub custom: Option<&'static Custom>,
 }
 
 /// A version of a kind that is stored as another.
@@ -158,6 +161,9 @@ impl KindInfo {
 
     /// Its type: what fields it has, and how they merge.
     pub fn schema(&self) -> Schema {
+        if let Some(custom) = self.custom {
+            return custom.merging;
+        }
         types().of_kind(&self.api_version(), self.kind).unwrap_or(&PLAIN)
     }
 
@@ -183,13 +189,14 @@ impl PartialEq for KindInfo {
 }
 impl Eq for KindInfo {}
 
-/// The set of kinds served.
-#[derive(Debug)]
+/// The set of kinds served: those that are compiled in, and those that definitions make.
+#[derive(Debug, Clone, Default)]
 pub struct Kinds {
-    all: &'static [&'static KindInfo],
+    custom: Vec<&'static KindInfo>,
+    terminating: Vec<&'static KindInfo>,
 }
 
-static BUILTIN: Kinds = Kinds { all: ALL };
+static BUILTIN: Kinds = Kinds { custom: Vec::new(), terminating: Vec::new() };
 
 impl Kinds {
     /// The compiled-in kinds.
@@ -197,14 +204,44 @@ impl Kinds {
         &BUILTIN
     }
 
+    /// With the kinds of these definitions, in the order given. A name that a kind already has is left to it.
+    pub fn with_definitions<'d>(definitions: impl Iterator<Item = &'d Value>) -> Self {
+        let mut kinds = Self::default();
+        for definition in definitions {
+            let made = custom::kinds(definition);
+            let taken = |k: &&KindInfo| {
+                ALL.iter().chain(&kinds.custom).any(|o| o.group == k.group && o.plural == k.plural)
+            };
+            if made.iter().any(taken) {
+                continue;
+            }
+            if custom::is_terminating(definition) {
+                kinds.terminating.extend(&made);
+            }
+            kinds.custom.extend(made);
+        }
+        kinds
+    }
+
     /// All that are stored.
-    pub fn iter(&self) -> impl Iterator<Item = &'static KindInfo> + use<> {
-        self.served().filter(|k| k.view.is_none())
+    pub fn iter(&self) -> impl Iterator<Item = &'static KindInfo> {
+        ALL.iter().chain(&self.custom).copied().filter(|k| k.view.is_none())
     }
 
     /// All that are served, other versions of a kind too, in discovery order.
-    pub fn served(&self) -> impl Iterator<Item = &'static KindInfo> + use<> {
-        self.all.iter().copied()
+    pub fn served(&self) -> impl Iterator<Item = &'static KindInfo> {
+        let custom = self.custom.iter().filter(|k| k.custom.is_none_or(|c| c.served));
+        ALL.iter().chain(custom).copied()
+    }
+
+    /// Those that definitions make, the stored version of each.
+    pub fn defined(&self) -> impl Iterator<Item = &'static KindInfo> {
+        self.custom.iter().copied().filter(|k| k.view.is_none())
+    }
+
+    /// Whether new objects of a kind are refused, since its definition is being deleted.
+    pub fn is_terminating(&self, kind: &KindInfo) -> bool {
+        self.terminating.contains(&kind)
     }
 
     /// By URL parts.

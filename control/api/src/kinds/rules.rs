@@ -8,7 +8,7 @@ use crate::time::{self, Timestamp};
 use crate::validate;
 
 /// A namespaced core/v1 kind without status, whose columns are NAME and AGE.
-pub(super) const BASE: KindInfo = KindInfo {
+pub(crate) const BASE: KindInfo = KindInfo {
     group: "",
     version: "v1",
     kind: "",
@@ -28,6 +28,7 @@ pub(super) const BASE: KindInfo = KindInfo {
     fields: &[],
     field: |object, path| plain_field(object, path),
     view: None,
+    custom: None,
     default: |_| {},
     status_on_create: false,
     prepare_caller: |_, _, _| {},
@@ -39,9 +40,9 @@ pub(super) const BASE: KindInfo = KindInfo {
     validate_status: |_, _| {},
 };
 
-pub(super) const NAME: Column =
+pub(crate) const NAME: Column =
     Column { name: "Name", kind: "string", format: "name", priority: 0 };
-pub(super) const AGE: Column = col("Age");
+pub(crate) const AGE: Column = col("Age");
 
 pub(super) const fn col(name: &'static str) -> Column {
     Column { name, kind: "string", format: "", priority: 0 }
@@ -65,7 +66,7 @@ pub(super) const fn boolean(name: &'static str) -> Column {
 }
 
 /// `/status` with the parent's own kind. The registry writes it by rules of its own.
-pub(super) const fn status(kind: &'static str) -> SubresourceInfo {
+pub(crate) const fn status(kind: &'static str) -> SubresourceInfo {
     part("status", kind, STATUS_VERBS)
 }
 
@@ -86,7 +87,7 @@ pub(super) const fn part(
 }
 
 /// `/scale`.
-pub(super) const SCALE: SubresourceInfo = SubresourceInfo {
+pub(crate) const SCALE: SubresourceInfo = SubresourceInfo {
     group_version: Some(("autoscaling", "v1")),
     ..part("scale", "Scale", STATUS_VERBS)
 };

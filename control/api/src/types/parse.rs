@@ -54,6 +54,7 @@ fn field(line: &'static str, by_name: &HashMap<&'static str, usize>) -> Option<F
         retains: is("retain"),
         replaces: is("replace"),
         default: valued("default:"),
+        own_type: None,
     })
 }
 
