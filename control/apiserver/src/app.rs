@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use beeline_api::Kinds;
 use beeline_auth::service_account::Issuer;
 use beeline_auth::{Attributes, Authorizer, Decision, Identity, Target};
 use beeline_kit::CancellationToken;
@@ -67,22 +69,46 @@ impl Options {
 /// The server as its handlers see it.
 pub(crate) struct App {
     pub(crate) options: Options,
-    pub(crate) documents: Documents,
-    pub(crate) openapi: OpenApi,
+    described: ArcSwap<Described>,
     pub(crate) metrics: Metrics,
     authorizer: Arc<dyn Authorizer>,
     /// Cancelled when streams have to end.
     pub(crate) stopping: CancellationToken,
 }
 
+/// What clients are told of the kinds that are served.
+pub(crate) struct Described {
+    kinds: Arc<Kinds>,
+    pub(crate) documents: Documents,
+    pub(crate) openapi: OpenApi,
+}
+
+impl Described {
+    fn new(options: &Options) -> Self {
+        let kinds = options.registry.kinds();
+        let discovery = Discovery::new(&kinds);
+        let openapi = OpenApi::new(Arc::clone(&kinds), &discovery, &options.git_version);
+        let documents = Documents::new(&discovery, options);
+        Self { kinds, documents, openapi }
+    }
+}
+
 impl App {
     pub(crate) fn new(options: Options, stopping: CancellationToken) -> Self {
-        let kinds = options.registry.kinds();
-        let discovery = Discovery::new(kinds);
-        let openapi = OpenApi::new(kinds, &discovery, &options.git_version);
-        let documents = Documents::new(&discovery, &options);
+        let described = ArcSwap::from_pointee(Described::new(&options));
         let authorizer = options.registry.authorizer();
-        Self { options, authorizer, documents, openapi, metrics: Metrics::default(), stopping }
+        Self { options, authorizer, described, metrics: Metrics::default(), stopping }
+    }
+
+    /// Descriptions of the kinds that are served now: made anew by the first who asks after these have changed.
+    pub(crate) fn described(&self) -> Arc<Described> {
+        let held = self.described.load_full();
+        if Arc::ptr_eq(&held.kinds, &self.options.registry.kinds()) {
+            return held;
+        }
+        let made = Arc::new(Described::new(&self.options));
+        self.described.store(Arc::clone(&made));
+        made
     }
 
     pub(crate) fn registry(&self) -> &Registry {

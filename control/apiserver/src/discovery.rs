@@ -60,7 +60,7 @@ pub(crate) struct Discovery {
 }
 
 impl Discovery {
-    pub(crate) fn new(kinds: &'static Kinds) -> Self {
+    pub(crate) fn new(kinds: &Kinds) -> Self {
         let mut groups: BTreeMap<_, Vec<Resource>> = BTreeMap::new();
         let key = |group: &'static str, version: &'static str| {
             let place = GROUP_ORDER.iter().position(|g| *g == group).unwrap_or(GROUP_ORDER.len());
@@ -162,9 +162,24 @@ impl Discovery {
     }
 }
 
-/// Of several versions the newest comes first.
+/// Of several versions the most stable comes first, of these the newest: `v2`, `v1`, `v1beta2`, `v1alpha1`, then what
+/// has no such name (`k8s.io/apimachinery/pkg/version`).
 fn rank(version: &str) -> u32 {
-    u32::MAX - version.trim_start_matches('v').parse().unwrap_or(0)
+    let parse = |text: &str| text.parse::<u32>().ok().map(|n| n.min(4095));
+    let Some(rest) = version.strip_prefix('v') else { return u32::MAX };
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let (major, rest) = rest.split_at(digits);
+    let stage = match rest {
+        "" => Some((3, 0)),
+        _ => ["beta", "alpha"]
+            .iter()
+            .zip([2, 1])
+            .find_map(|(name, stage)| Some((stage, parse(rest.strip_prefix(name)?)?))),
+    };
+    match (parse(major), stage) {
+        (Some(major), Some((stage, minor))) => u32::MAX - (stage << 24 | major << 12 | minor),
+        _ => u32::MAX,
+    }
 }
 
 /// `v1` or `apps/v1`.
@@ -223,4 +238,17 @@ fn aggregated_resource(resource: &Resource, group: &str, version: &str) -> Value
         entry["subresources"] = subs.collect();
     }
     entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rank;
+
+    #[test]
+    fn versions_in_order_of_preference() {
+        let mut versions = ["v1alpha1", "foo", "v1", "v1beta2", "v10", "v1beta1", "v2", "v2alpha1"];
+        versions.sort_by_key(|v| rank(v));
+        let wanted = ["v10", "v2", "v1", "v1beta2", "v1beta1", "v2alpha1", "v1alpha1", "foo"];
+        assert_eq!(versions, wanted);
+    }
 }

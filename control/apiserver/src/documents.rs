@@ -1,4 +1,4 @@
-//! Documents that do not change while the server runs, with their ETags.
+//! Documents that change only with the kinds that are served, with their ETags.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

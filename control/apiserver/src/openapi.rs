@@ -8,6 +8,7 @@ mod schema;
 mod v2;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use beeline_api::types::{Type, types};
 use beeline_api::{KindInfo, Kinds};
@@ -19,7 +20,7 @@ use crate::review::{REVIEWS, ReviewInfo};
 
 /// What documents are made of.
 pub(crate) struct OpenApi {
-    kinds: &'static Kinds,
+    kinds: Arc<Kinds>,
     version: String,
     /// Group, version and path of each document.
     groups: Vec<(&'static str, &'static str, String)>,
@@ -67,7 +68,7 @@ impl Served {
 }
 
 impl OpenApi {
-    pub(crate) fn new(kinds: &'static Kinds, discovery: &Discovery, version: &str) -> Self {
+    pub(crate) fn new(kinds: Arc<Kinds>, discovery: &Discovery, version: &str) -> Self {
         let groups: Vec<_> = discovery
             .group_versions()
             .map(|(group, of)| match group {

@@ -86,8 +86,8 @@ impl Renderer {
         let size: usize = list.items.iter().map(|o| o.json.len() + 1).sum();
         let mut out = BytesMut::with_capacity(size + 256);
         let head = format!(
-            "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
-            self.kind.kind,
+            "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
+            self.kind.list_kind(),
             self.kind.api_version()
         );
         out.extend_from_slice(head.as_bytes());

@@ -132,7 +132,7 @@ async fn document(app: &Arc<App>, asked: &Asked, route: Route) -> Answer {
         Route::Health { endpoint, check } => {
             health::answer(app, &endpoint, check.as_deref(), verbose)
         }
-        Route::Version => app.documents.version(),
+        Route::Version => app.described().documents.version(),
         Route::CaCerts => answer::with_type(
             StatusCode::OK,
             "application/x-pem-file",
@@ -148,13 +148,13 @@ async fn document(app: &Arc<App>, asked: &Asked, route: Route) -> Answer {
         Route::TokenKeys => token_keys(app),
         Route::OpenApiV2 => openapi_v2(app, asked),
         Route::OpenApiV3 { document: None } => {
-            answer::uncached(answer::json(StatusCode::OK, app.openapi.index()))
+            answer::uncached(answer::json(StatusCode::OK, app.described().openapi.index()))
         }
         Route::OpenApiV3 { document: Some(document) } => openapi_v3(app, &document),
         Route::LegacyVersions => discovery(app, asked, true),
         Route::Groups => discovery(app, asked, false),
-        Route::Group(group) => app.documents.group(&group),
-        Route::Resources { group, version } => app.documents.resources(group, version),
+        Route::Group(group) => app.described().documents.group(&group),
+        Route::Resources { group, version } => app.described().documents.resources(group, version),
         Route::Flows => flows::answer(app, asked).await.unwrap_or_else(|e| answer::error(&e)),
         Route::Resource(_) | Route::Unknown => answer::page_not_found(),
     }
@@ -162,7 +162,7 @@ async fn document(app: &Arc<App>, asked: &Asked, route: Route) -> Answer {
 
 fn discovery(app: &App, asked: &Asked, core: bool) -> Answer {
     match media::discovery(asked.accept()) {
-        Ok(form) => app.documents.root(core, form, &asked.headers),
+        Ok(form) => app.described().documents.root(core, form, &asked.headers),
         Err(error) => answer::error(&error),
     }
 }
@@ -170,13 +170,14 @@ fn discovery(app: &App, asked: &Asked, core: bool) -> Answer {
 fn openapi_v2(app: &App, asked: &Asked) -> Answer {
     if media::prefers_protobuf(asked.accept()) {
         let kind = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-        return answer::with_type(StatusCode::OK, kind, app.openapi.v2_protobuf());
+        return answer::with_type(StatusCode::OK, kind, app.described().openapi.v2_protobuf());
     }
-    answer::json(StatusCode::OK, &app.openapi.v2_json())
+    answer::json(StatusCode::OK, &app.described().openapi.v2_json())
 }
 
 fn openapi_v3(app: &App, document: &str) -> Answer {
-    let Some((bytes, hash)) = app.openapi.document(document) else {
+    let described = app.described();
+    let Some((bytes, hash)) = described.openapi.document(document) else {
         return answer::page_not_found();
     };
     let mut answer = answer::json_bytes(StatusCode::OK, bytes);

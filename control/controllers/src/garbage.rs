@@ -12,6 +12,7 @@
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use beeline_api::{KindInfo, Kinds};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -46,6 +47,8 @@ pub struct State {
     pub nodes: Vec<Node>,
     /// The unique ids of all objects, read after `nodes`: an owner that is not among them is gone.
     pub present: HashSet<String>,
+    /// The kinds that are served.
+    pub kinds: Arc<Kinds>,
 }
 
 /// What has to be written now.
@@ -121,7 +124,7 @@ impl<'a> Graph<'a> {
         }
         let (mut solid, mut waiting, mut absent) = (0, 0, BTreeSet::new());
         for owner in &node.owners {
-            if !self.state.present.contains(&owner.uid) && is_served(owner) {
+            if !self.state.present.contains(&owner.uid) && self.is_served(owner) {
                 absent.insert(owner.uid.as_str());
             } else if self.by_uid.get(owner.uid.as_str()).is_some_and(|o| o.waits()) {
                 waiting += 1;
@@ -138,6 +141,12 @@ impl<'a> Graph<'a> {
             Removal::Graceful
         };
         Some(Write::delete(node.kind, node.object.clone(), how))
+    }
+
+    /// An owner of a kind that is not served here cannot be judged.
+    fn is_served(&self, owner: &OwnerReference) -> bool {
+        let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+        self.state.kinds.iter().any(|kind| kind.group == group && kind.kind == owner.kind)
     }
 
     fn has_dependents(&self, node: &Node) -> bool {
@@ -181,10 +190,4 @@ impl<'a> Graph<'a> {
         }
         false
     }
-}
-
-/// An owner of a kind that is not served here cannot be judged.
-fn is_served(owner: &OwnerReference) -> bool {
-    let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
-    Kinds::builtin().iter().any(|kind| kind.group == group && kind.kind == owner.kind)
 }

@@ -7,6 +7,7 @@
 
 pub mod certificates;
 pub mod clusterrole;
+pub mod definition;
 pub mod deployment;
 pub mod endpoints;
 pub mod endpointslice;
@@ -34,6 +35,7 @@ use beeline_api::time::{Timestamp, from_system};
 use beeline_api::{KindInfo, kinds};
 use beeline_kit::{Clock, Tasks, reconcile_loop};
 use beeline_registry::Client;
+use tokio::sync::Notify;
 
 use crate::follow::{Follower, Planner};
 
@@ -106,16 +108,7 @@ impl Controllers {
                 certificates::plan(&client.cached(), &is_node, &*authority.sign, now)
             });
         }
-        let everything: Vec<&'static KindInfo> = beeline_api::Kinds::builtin()
-            .iter()
-            .filter(|k| *k != &kinds::EVENT && *k != &kinds::LEASE)
-            .collect();
-        run.start("namespaces", &everything, SELDOM, Some(CALM), |client: &Client, _| {
-            namespace::plan(&read::namespaces(client))
-        });
-        run.start("garbage", &everything, SELDOM, Some(CALM), |client: &Client, _| {
-            garbage::plan(&read::garbage(client))
-        });
+        run.of_all_kinds();
         let nodes = config.clone();
         run.start(
             "nodes",
@@ -203,6 +196,25 @@ impl Run {
         }
     }
 
+    /// The reconcilers that look at objects of any kind, also of those that are defined later.
+    fn of_all_kinds(&self) {
+        let everything: Vec<&'static KindInfo> = beeline_api::Kinds::builtin()
+            .iter()
+            .filter(|k| *k != &kinds::EVENT && *k != &kinds::LEASE)
+            .collect();
+        let any = || self.client.changed_or_defined(&everything);
+        let definitions = self.client.changed_or_defined(&[&kinds::CUSTOM_RESOURCE_DEFINITION]);
+        self.run("definitions", definitions, SELDOM, None, |client: &Client, now| {
+            definition::plan(&read::definitions(client), now)
+        });
+        self.run("namespaces", any(), SELDOM, Some(CALM), |client: &Client, _| {
+            namespace::plan(&read::namespaces(client))
+        });
+        self.run("garbage", any(), SELDOM, Some(CALM), |client: &Client, _| {
+            garbage::plan(&read::garbage(client))
+        });
+    }
+
     /// A loop that plans and executes after every change of these kinds, and at the latest after `interval`.
     fn start<P>(
         &self,
@@ -214,7 +226,20 @@ impl Run {
     ) where
         P: Planner + 'static,
     {
-        let nudge = self.client.changed(woken_by);
+        self.run(name, self.client.changed(woken_by), interval, calm, plan);
+    }
+
+    /// The same after every nudge.
+    fn run<P>(
+        &self,
+        name: &'static str,
+        nudge: Arc<Notify>,
+        interval: Duration,
+        calm: Option<Duration>,
+        plan: P,
+    ) where
+        P: Planner + 'static,
+    {
         // One run at a time: the lock is never waited for.
         let plan = Arc::new(Mutex::new(plan));
         let (client, clock) = (self.client.clone(), Arc::clone(&self.clock));

@@ -5,14 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use beeline_api::{Kinds, kinds};
+use beeline_api::kinds;
 use beeline_registry::{Client, Object, View};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::Value;
 
 use crate::write::ObjectId;
-use crate::{deployment, garbage, loadbalancer, namespace, node, replicaset, serviceaccount};
+use crate::{
+    definition, deployment, garbage, loadbalancer, namespace, node, replicaset, serviceaccount,
+};
 
 pub(crate) fn deployments(client: &Client) -> deployment::State {
     deployment::State {
@@ -82,9 +84,10 @@ pub(crate) fn nodes(client: &Client, config: &crate::Config) -> node::State {
 pub(crate) fn namespaces(client: &Client) -> namespace::State {
     let namespaces = client.cached::<k8s_openapi::api::core::v1::Namespace>();
     let mut content = Vec::new();
+    let kinds = client.registry().kinds();
     for ending in namespaces.iter().filter(|n| n.metadata.deletion_timestamp.is_some()) {
         let name = ending.metadata.name.as_deref();
-        for kind in Kinds::builtin().iter().filter(|kind| kind.namespaced) {
+        for kind in kinds.iter().filter(|kind| kind.namespaced) {
             content.extend(client.registry().snapshot(kind, name).iter().map(|object| {
                 namespace::Content { kind, object: id(object), deleting: object.deleting() }
             }));
@@ -93,11 +96,37 @@ pub(crate) fn namespaces(client: &Client) -> namespace::State {
     namespace::State { namespaces, content }
 }
 
+/// Definitions, and what is left of the kinds of those that are being deleted.
+pub(crate) fn definitions(client: &Client) -> definition::State {
+    let registry = client.registry();
+    let definitions = registry.snapshot(&kinds::CUSTOM_RESOURCE_DEFINITION, None);
+    let served = registry.kinds();
+    let one = |object: &Arc<Object>| {
+        let group = &object.value["spec"]["group"];
+        let plural = &object.value["spec"]["names"]["plural"];
+        let ending = served
+            .defined()
+            .filter(|kind| object.deleting() && *group == kind.group && *plural == kind.plural);
+        let instances = ending.flat_map(|kind| {
+            let all = registry.snapshot(kind, None);
+            let all: Vec<_> = all.iter().map(|o| (kind, id(o), o.deleting())).collect();
+            all
+        });
+        definition::Defined {
+            object: id(object),
+            value: object.value.clone(),
+            instances: instances.collect(),
+        }
+    };
+    definition::State { definitions: definitions.iter().map(one).collect() }
+}
+
 /// Objects with owners or waiting finalizers first, then who is there: an owner older than its
 /// dependent cannot be missed that way.
 pub(crate) fn garbage(client: &Client) -> garbage::State {
     let mut nodes = Vec::new();
-    let all = || Kinds::builtin().iter().filter(|kind| *kind != &kinds::EVENT);
+    let served = client.registry().kinds();
+    let all = || served.iter().filter(|kind| *kind != &kinds::EVENT);
     for kind in all() {
         for object in client.registry().snapshot(kind, None) {
             let meta = &object.value["metadata"];
@@ -119,7 +148,7 @@ pub(crate) fn garbage(client: &Client) -> garbage::State {
         let objects = client.registry().snapshot(kind, None);
         present.extend(objects.iter().map(|object| object.uid().to_owned()));
     }
-    garbage::State { nodes, present }
+    garbage::State { nodes, present, kinds: client.registry().kinds() }
 }
 
 fn id(object: &Object) -> ObjectId {

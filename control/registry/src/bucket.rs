@@ -118,6 +118,11 @@ impl Bucket {
         }
     }
 
+    /// Whether it is the bucket of a kind, whatever version of that is stored now.
+    pub(crate) fn is_of(&self, kind: &KindInfo) -> bool {
+        self.kind.plural == kind.plural && self.kind.group == kind.group
+    }
+
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,12 +1,15 @@
 //! Everything the store holds, decoded, by kind; kept up to date by one task that follows the store.
+//! Definitions among it make further kinds, each with a bucket from the moment it is established.
 //!
 //! In: the store's changes. Out: buckets, and the revision up to which they are complete. Writers leave what they wrote
 //! in `inflight` so that it need not be decoded again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use beeline_api::kinds::CUSTOM_RESOURCE_DEFINITION;
 use beeline_api::{ApiError, KindInfo, Kinds};
 use beeline_kit::{Backoff, Tasks};
 use beeline_store::{Change, Entry, Key, Revision, Store, StoreError, WatchEnd};
@@ -28,7 +31,12 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(3);
 
 /// The cache.
 pub(crate) struct Cache {
-    buckets: Vec<Bucket>,
+    kinds: ArcSwap<Kinds>,
+    /// Built-in kinds first; those that definitions make come and go.
+    buckets: ArcSwap<Vec<Arc<Bucket>>>,
+    history_max: usize,
+    /// Told of changes of kinds that are yet to come, too.
+    of_all: Mutex<Vec<Weak<Notify>>>,
     applied: watch::Sender<u64>,
     inflight: Mutex<HashMap<usize, Inflight>>,
 }
@@ -53,12 +61,29 @@ impl Cache {
         options: &Options,
     ) -> Result<(Self, Revision), OpenError> {
         let (entries, revision) = store.range(ROOT).await.map_err(OpenError::Load)?;
-        let mut buckets: Vec<Bucket> = Kinds::builtin()
-            .iter()
-            .map(|kind| Bucket::new(kind, Objects::new(), revision, options.history_per_kind))
-            .collect();
+        let bucket =
+            |kind| Arc::new(Bucket::new(kind, Objects::new(), revision, options.history_per_kind));
+        let cache = Self {
+            kinds: ArcSwap::default(),
+            buckets: ArcSwap::from_pointee(Kinds::builtin().iter().map(bucket).collect()),
+            history_max: options.history_per_kind,
+            of_all: Mutex::default(),
+            applied: watch::channel(revision.0).0,
+            inflight: Mutex::new(HashMap::new()),
+        };
+        // Definitions first: what the rest is depends on them.
+        let prefix = CUSTOM_RESOURCE_DEFINITION.key_prefix();
+        let (definitions, others): (Vec<Entry>, Vec<Entry>) =
+            entries.into_iter().partition(|entry| entry.key.starts_with(&prefix));
+        cache.fill(definitions)?;
+        cache.define(revision);
+        cache.fill(others)?;
+        Ok((cache, revision))
+    }
+
+    fn fill(&self, entries: Vec<Entry>) -> Result<(), OpenError> {
         for entry in entries {
-            let Some(bucket) = buckets.iter_mut().find(|b| entry.key.starts_with(&b.prefix)) else {
+            let Some(bucket) = self.bucket_of(&entry.key) else {
                 tracing::warn!(key = %entry.key, "stored object of an unknown kind is left alone");
                 continue;
             };
@@ -68,30 +93,67 @@ impl Cache {
             })?;
             bucket.write().objects.insert(entry.key, Arc::new(object));
         }
-        let cache = Self {
-            buckets,
-            applied: watch::channel(revision.0).0,
-            inflight: Mutex::new(HashMap::new()),
-        };
-        Ok((cache, revision))
+        Ok(())
     }
 
-    /// The bucket of a kind, whatever version of it.
-    pub(crate) fn bucket(&self, kind: &'static KindInfo) -> &Bucket {
+    /// The kinds served now.
+    pub(crate) fn kinds(&self) -> Arc<Kinds> {
+        self.kinds.load_full()
+    }
+
+    /// Makes kinds and buckets what the stored definitions say. Only the task that follows the store calls this.
+    fn define(&self, at: Revision) {
+        let definitions = self.bucket(&CUSTOM_RESOURCE_DEFINITION).read().objects.clone();
+        let kinds = Kinds::with_definitions(definitions.values().map(|d| &d.value));
+        let mut buckets: Vec<Arc<Bucket>> = self.buckets.load_full().to_vec();
+        let defined: Vec<&'static KindInfo> = kinds.defined().collect();
+        // One that still holds something is kept, out of sight: its definition may come back.
+        buckets.retain(|bucket| {
+            let wanted = defined.iter().any(|kind| bucket.is_of(kind));
+            bucket.kind.custom.is_none() || wanted || !bucket.read().objects.is_empty()
+        });
+        for kind in defined {
+            match buckets.iter_mut().find(|bucket| bucket.is_of(kind)) {
+                Some(bucket) if bucket.kind.namespaced == kind.namespaced => {}
+                Some(bucket) => {
+                    let objects = bucket.read().objects.clone();
+                    *bucket = self.new_bucket(kind, objects, at);
+                }
+                None => buckets.push(self.new_bucket(kind, Objects::new(), at)),
+            }
+        }
+        // A kind must have its bucket before anybody can ask for it.
+        self.buckets.store(Arc::new(buckets));
+        self.kinds.store(Arc::new(kinds));
+    }
+
+    fn new_bucket(&self, kind: &'static KindInfo, objects: Objects, at: Revision) -> Arc<Bucket> {
+        let bucket = Bucket::new(kind, objects, at, self.history_max);
+        let mut waiting = self.of_all.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|nudge| nudge.strong_count() > 0);
+        waiting.iter().filter_map(Weak::upgrade).for_each(|nudge| bucket.on_change(&nudge));
+        Arc::new(bucket)
+    }
+
+    /// The bucket of a kind, whatever version of it. Of one whose definition has just gone, an empty one that nobody
+    /// else sees.
+    pub(crate) fn bucket(&self, kind: &'static KindInfo) -> Arc<Bucket> {
         let kind = kind.stored();
-        let found = self.buckets.iter().find(|b| std::ptr::eq(b.kind, kind) || b.kind == kind);
-        found.expect("there is a bucket for every built-in kind")
+        let buckets = self.buckets.load();
+        let found = buckets.iter().find(|b| std::ptr::eq(b.kind, kind) || b.is_of(kind));
+        let gone = || Arc::new(Bucket::new(kind, Objects::new(), self.applied(), 1));
+        found.map_or_else(gone, Arc::clone)
     }
 
     /// Every object of the kinds of an API group.
     pub(crate) fn each(&self, group: &str, mut f: impl FnMut(&KindInfo, &Object)) {
-        for bucket in self.buckets.iter().filter(|bucket| bucket.kind.group == group) {
+        for bucket in self.buckets.load().iter().filter(|bucket| bucket.kind.group == group) {
             bucket.read().objects.values().for_each(|object| f(bucket.kind, object));
         }
     }
 
-    fn bucket_of(&self, key: &str) -> Option<&Bucket> {
-        self.buckets.iter().find(|b| key.starts_with(&b.prefix))
+    fn bucket_of(&self, key: &str) -> Option<Arc<Bucket>> {
+        self.buckets.load().iter().find(|b| key.starts_with(&b.prefix)).map(Arc::clone)
     }
 
     /// Revision up to which everything is here.
@@ -151,6 +213,14 @@ impl Cache {
         nudge
     }
 
+    /// The same, and after changes of kinds that definitions make, also of later ones.
+    pub(crate) fn changed_or_defined(&self, kinds: &[&'static KindInfo]) -> Arc<Notify> {
+        let nudge = self.changed(kinds);
+        self.of_all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&nudge));
+        self.kinds().defined().for_each(|kind| self.bucket(kind).on_change(&nudge));
+        nudge
+    }
+
     /// Leaves a value for the follower to pick up.
     pub(crate) fn announce(&self, bytes: &Bytes, value: Value) -> Slot<'_> {
         self.inflight().insert(address(bytes), Inflight::Written(value));
@@ -198,6 +268,9 @@ impl Cache {
             let step = bucket.apply(key, revision, new);
             registry.inner.allocations.observe(bucket.kind, &step);
             roles::observe(&registry.inner.access.rbac, bucket.kind, &step);
+            if std::ptr::eq(bucket.kind, &raw const CUSTOM_RESOURCE_DEFINITION) {
+                self.define(revision);
+            }
         }
         self.applied.send_replace(last.0);
     }
@@ -272,7 +345,7 @@ async fn reload(registry: &Registry) -> Result<(), StoreError> {
     let (entries, revision) = registry.inner.store.range(ROOT).await?;
     let mut changes: Vec<Change> = Vec::new();
     let known: std::collections::HashSet<Key> = entries.iter().map(|e| e.key.clone()).collect();
-    for bucket in &cache.buckets {
+    for bucket in cache.buckets.load().iter() {
         let gone: Vec<Key> =
             bucket.read().objects.keys().filter(|k| !known.contains(*k)).cloned().collect();
         for key in gone {
@@ -293,7 +366,7 @@ async fn reload(registry: &Registry) -> Result<(), StoreError> {
     changes.extend(entries.into_iter().filter(stale).map(Change::Put));
     changes.sort_by_key(Change::revision);
     cache.apply(registry, changes);
-    for bucket in &cache.buckets {
+    for bucket in cache.buckets.load().iter() {
         bucket.write().forget(revision);
     }
     cache.applied.send_replace(revision.0);

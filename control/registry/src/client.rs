@@ -78,6 +78,11 @@ impl Client {
     pub fn changed(&self, kinds: &[&'static KindInfo]) -> Arc<Notify> {
         self.registry.changed(kinds)
     }
+
+    /// The same, and after changes of kinds that definitions make, now or later.
+    pub fn changed_or_defined(&self, kinds: &[&'static KindInfo]) -> Arc<Notify> {
+        self.registry.changed_or_defined(kinds)
+    }
 }
 
 fn kind_of<K: Kind>() -> &'static KindInfo {

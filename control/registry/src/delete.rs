@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use beeline_api::kinds::{NAMESPACE, POD};
-use beeline_api::{ApiError, meta, time};
+use beeline_api::kinds::{CUSTOM_RESOURCE_DEFINITION, NAMESPACE, POD};
+use beeline_api::{ApiError, custom, meta, time};
 use serde_json::{Value, json};
 
 use crate::list;
@@ -101,9 +101,30 @@ fn marked(registry: &Registry, target: &Target, o: &DeleteOptions, old: &Value) 
         if std::ptr::eq(target.kind, &raw const NAMESPACE) {
             new["status"]["phase"] = Value::from("Terminating");
         }
+        if std::ptr::eq(target.kind, &raw const CUSTOM_RESOURCE_DEFINITION) {
+            held_by_instances(&mut new, &time::format(registry.now()));
+        }
     }
     propagate(&mut new, o.propagation);
     new
+}
+
+/// A definition goes after the objects of its kinds; a controller sees to these.
+fn held_by_instances(definition: &mut Value, now: &str) {
+    let mut held: Vec<Value> = meta::list(&definition["metadata"], "finalizers").to_vec();
+    if !held.iter().any(|f| f == custom::CLEANUP) {
+        held.push(Value::from(custom::CLEANUP));
+        definition["metadata"]["finalizers"] = Value::Array(held);
+    }
+    let conditions =
+        meta::map(definition, "status").entry("conditions").or_insert_with(|| json!([]));
+    if let Some(all) = conditions.as_array_mut() {
+        all.retain(|c| c["type"] != "Terminating");
+        all.push(json!({
+            "type": "Terminating", "status": "True", "lastTransitionTime": now, "reason": "InstanceDeletionPending",
+            "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        }));
+    }
 }
 
 /// Foreground and Orphan leave work to the collector, said by a finalizer.

@@ -30,8 +30,8 @@ pub(crate) async fn list(
     let bucket = registry.inner.cache.bucket(target.kind);
     let scope = bucket.scope(target.namespace.as_deref());
     let page = match &o.continue_token {
-        Some(token) if !token.is_empty() => continued(registry, bucket, &scope, token, o)?,
-        _ => first(registry, bucket, &scope, o).await?,
+        Some(token) if !token.is_empty() => continued(registry, &bucket, &scope, token, o)?,
+        _ => first(registry, &bucket, &scope, o).await?,
     };
     Ok(select(target, &scope, &page, o))
 }

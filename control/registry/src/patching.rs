@@ -56,6 +56,10 @@ pub(crate) async fn patch(
 
 /// What can be said about a patch before there is an object.
 fn checked(target: &Target, patch: Patch, o: &WriteOptions) -> Result<Patch, ApiError> {
+    if let (Patch::Strategic(_), Some(_)) = (&patch, target.kind.custom) {
+        let why = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+        return Err(ApiError::new(415, "UnsupportedMediaType", why));
+    }
     let Patch::Apply(mut config) = patch else { return Ok(patch) };
     if o.field_manager.as_deref().unwrap_or_default().is_empty() {
         let cause = beeline_api::validate::required("fieldManager", "is required for apply patch");

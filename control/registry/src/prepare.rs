@@ -121,7 +121,7 @@ pub(crate) fn generate_name(value: &mut Value) -> bool {
 pub(crate) fn validate_create(kind: &KindInfo, value: &Value) -> Result<(), ApiError> {
     let mut causes = Causes::new();
     validate::metadata(kind, value, &mut causes);
-    (kind.validate)(value, &mut causes);
+    kind.check(value, &mut causes);
     refuse(kind, value, causes)
 }
 
@@ -129,8 +129,7 @@ pub(crate) fn validate_create(kind: &KindInfo, value: &Value) -> Result<(), ApiE
 pub(crate) fn validate_update(kind: &KindInfo, new: &Value, old: &Value) -> Result<(), ApiError> {
     let mut causes = Causes::new();
     validate::metadata(kind, new, &mut causes);
-    (kind.validate)(new, &mut causes);
-    (kind.validate_update)(new, old, &mut causes);
+    kind.check_update(new, old, &mut causes);
     if meta::deleting(old) {
         let before = meta::finalizers(old);
         let added: Vec<&str> =
@@ -147,9 +146,9 @@ pub(crate) fn validate_update(kind: &KindInfo, new: &Value, old: &Value) -> Resu
 }
 
 /// Validates what a write to `/status` made of an object.
-pub(crate) fn validate_status(kind: &KindInfo, new: &Value) -> Result<(), ApiError> {
+pub(crate) fn validate_status(kind: &KindInfo, new: &Value, old: &Value) -> Result<(), ApiError> {
     let mut causes = Causes::new();
-    (kind.validate_status)(new, &mut causes);
+    kind.check_status(new, old, &mut causes);
     refuse(kind, new, causes)
 }
 
@@ -203,6 +202,18 @@ pub(crate) fn keep_metadata(new: &mut Value, old: &Value) {
     meta.retain(|_, v| !v.is_null());
 }
 
+/// Objects of defined kinds are replaced only where the caller says which version of them he has seen.
+pub(crate) fn names_version(kind: &KindInfo, body: &Value) -> Result<(), ApiError> {
+    if kind.custom.is_none()
+        || body["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty())
+    {
+        return Ok(());
+    }
+    let why = "must be specified for an update";
+    let cause = validate::invalid("metadata.resourceVersion", 0, why);
+    Err(ApiError::invalid(kind, meta::name(body), vec![cause]))
+}
+
 /// resourceVersion and uid in a body are preconditions.
 pub(crate) fn preconditions(kind: &KindInfo, body: &Value, old: &Object) -> Result<(), ApiError> {
     let meta = &body["metadata"];
@@ -224,10 +235,15 @@ pub(crate) fn preconditions(kind: &KindInfo, body: &Value, old: &Object) -> Resu
     }
 }
 
-/// Whether anything but metadata and status differs.
-pub(crate) fn spec_differs(new: &Value, old: &Value) -> bool {
+/// Whether anything but metadata and status differs; of defined kinds without `/status`, the status counts.
+pub(crate) fn spec_differs(kind: &KindInfo, new: &Value, old: &Value) -> bool {
+    let status_counts = kind.custom.is_some() && !kind.status_subresource;
     let (Some(a), Some(b)) = (new.as_object(), old.as_object()) else { return new != old };
-    let counts = |k: &&String| !matches!(k.as_str(), "metadata" | "status" | "apiVersion" | "kind");
+    let counts = |k: &&String| match k.as_str() {
+        "metadata" | "apiVersion" | "kind" => false,
+        "status" => status_counts,
+        _ => true,
+    };
     a.keys().chain(b.keys()).filter(counts).any(|k| a.get(k) != b.get(k))
 }
 

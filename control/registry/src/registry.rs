@@ -212,6 +212,11 @@ impl Registry {
         self.inner.cache.changed(kinds)
     }
 
+    /// The same, and after changes of kinds that definitions make, now or later.
+    pub fn changed_or_defined(&self, kinds: &[&'static KindInfo]) -> Arc<Notify> {
+        self.inner.cache.changed_or_defined(kinds)
+    }
+
     /// Revision up to which the cache has followed the store.
     pub fn revision(&self) -> Revision {
         self.inner.cache.applied()
@@ -242,8 +247,8 @@ impl Registry {
         grants.rules(&caller.user, &caller.groups, namespace).cloned().collect()
     }
 
-    /// The kinds served.
-    pub fn kinds(&self) -> &'static Kinds {
-        Kinds::builtin()
+    /// The kinds served now; another `Arc` when that changes.
+    pub fn kinds(&self) -> Arc<Kinds> {
+        self.inner.cache.kinds()
     }
 }

@@ -12,15 +12,20 @@ use crate::object::Object;
 use crate::options::{Caller, Patch, Target, WriteOptions};
 use crate::prepare;
 use crate::registry::Registry;
+use crate::views;
 use crate::write::{self, CONFLICT_TRIES};
 
 /// The `Scale` of an object.
 pub(crate) fn of(target: &Target, object: &Object) -> Result<Arc<Object>, ApiError> {
     let paths = paths(target)?;
-    let value = &object.value;
+    let value = &views::value(target.kind, &object.value);
     let number = |path: &str| value.pointer(path).and_then(Value::as_i64).unwrap_or(0);
-    let selector =
-        value.pointer(paths.selector).and_then(LabelSelector::from_object).map(|s| s.to_text());
+    let selector = value.pointer(paths.selector).filter(|_| !paths.selector.is_empty());
+    // Kinds that definitions make hold it as text.
+    let selector = selector.and_then(|found| match found.as_str() {
+        Some(text) => Some(text.to_owned()),
+        None => LabelSelector::from_object(found).map(|s| s.to_text()),
+    });
     let meta = &value["metadata"];
     let scale = json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1",
@@ -83,10 +88,8 @@ async fn change(
         let pinned = scale["metadata"]["resourceVersion"].is_string()
             && scale["metadata"]["resourceVersion"] != before.value["metadata"]["resourceVersion"];
         let replicas = replicas(&scale, name)?;
-        let mut new = old.value.clone();
-        if let Some(spec) = new.pointer_mut("/spec").and_then(Value::as_object_mut) {
-            spec.insert(paths.spec_replicas.trim_start_matches("/spec/").to_owned(), replicas);
-        }
+        let mut new = views::value(target.kind, &old.value);
+        set(&mut new, paths.spec_replicas, replicas);
         let main = Target { subresource: None, ..target.clone() };
         match write::replace(registry, caller, &main, new, &old, o).await {
             Err(e) if e.is_conflict() && !pinned => {}
@@ -94,6 +97,20 @@ async fn change(
         }
     }
     Err(ApiError::modified(target.kind, name))
+}
+
+/// Sets what a pointer made of fields leads to, with the objects on its way.
+fn set(object: &mut Value, pointer: &str, value: Value) {
+    let fields: Vec<&str> = pointer.split('/').skip(1).collect();
+    let Some((last, parents)) = fields.split_last() else { return };
+    let mut at = object;
+    for field in parents {
+        at = &mut at[*field];
+        if !at.is_object() && !at.is_null() {
+            return;
+        }
+    }
+    at[*last] = value;
 }
 
 fn replicas(scale: &Value, name: &str) -> Result<Value, ApiError> {

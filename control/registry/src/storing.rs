@@ -41,6 +41,9 @@ pub(crate) async fn put(
     expected: Option<Revision>,
 ) -> Result<Arc<Object>, PutError> {
     let inner = &registry.inner;
+    if place.kind.custom.is_some() {
+        value["apiVersion"] = Value::from(place.kind.stored().api_version());
+    }
     if let Some(meta) = value["metadata"].as_object_mut() {
         meta.remove("resourceVersion");
     }

@@ -1,4 +1,5 @@
-//! Kinds that are another version of a stored one: events of `events.k8s.io`, autoscalers of `autoscaling/v1`.
+//! Kinds that are another version of a stored one: events of `events.k8s.io`, autoscalers of `autoscaling/v1`, and what
+//! definitions make.
 //!
 //! In: what a caller sent or gets. Out: the same in the form that is stored, or in the caller's.
 
@@ -15,7 +16,9 @@ use crate::options::Target;
 /// A body and its target in the stored form. What only that version asks of its objects is checked here.
 pub(crate) fn stored(target: &Target, value: Value) -> Result<(Cow<'_, Target>, Value), ApiError> {
     let kind = target.kind;
-    let Some(view) = kind.view else { return Ok((Cow::Borrowed(target), value)) };
+    let (Some(view), None) = (kind.view, kind.custom) else {
+        return Ok((Cow::Borrowed(target), value));
+    };
     let mut causes = Causes::new();
     if target.subresource.is_none() {
         (kind.validate)(&value, &mut causes);
@@ -29,6 +32,7 @@ pub(crate) fn stored(target: &Target, value: Value) -> Result<(Cow<'_, Target>, 
 /// A stored value in the form of the caller's version.
 pub(crate) fn value(kind: &KindInfo, stored: &Value) -> Value {
     match kind.view {
+        _ if kind.custom.is_some() && stored["kind"] == kind.kind => kind.converted(stored),
         Some(view) if stored["kind"] == view.of.kind => (view.read)(stored),
         _ => stored.clone(),
     }
@@ -36,10 +40,14 @@ pub(crate) fn value(kind: &KindInfo, stored: &Value) -> Value {
 
 /// An object in the form of the caller's version.
 pub(crate) fn object(kind: &KindInfo, stored: Arc<Object>) -> Arc<Object> {
-    if kind.view.is_none() {
+    if kind.view.is_none() && kind.custom.is_none() {
         return stored;
     }
-    Arc::new(Object::transient(value(kind, &stored.value), stored.revision))
+    let seen = value(kind, &stored.value);
+    if kind.custom.is_some() && seen == stored.value {
+        return stored;
+    }
+    Arc::new(Object::transient(seen, stored.revision))
 }
 
 /// The same of what a deletion left.
@@ -52,7 +60,7 @@ pub(crate) fn deleted(kind: &KindInfo, deleted: Deleted) -> Deleted {
 
 /// The same of a list.
 pub(crate) fn list(kind: &KindInfo, mut list: List) -> List {
-    if kind.view.is_some() {
+    if kind.view.is_some() || kind.custom.is_some() {
         list.items = list.items.into_iter().map(|o| object(kind, o)).collect();
     }
     list

@@ -55,6 +55,10 @@ async fn create_named(
     let name = meta::name(&value).to_owned();
     defaults(kind, &mut value);
     (kind.prepare_create)(&mut value);
+    if registry.kinds().is_terminating(kind) {
+        let why = "create not allowed while custom resource definition is terminating";
+        return Err(ApiError::new(405, "MethodNotAllowed", why));
+    }
     if kind.namespaced {
         admission::namespace(registry, kind, meta::namespace(&value), &name)?;
     }
@@ -78,8 +82,8 @@ async fn create_named(
 
 /// Defaults; kinds with a status always show one.
 fn defaults(kind: &KindInfo, value: &mut Value) {
-    (kind.default)(value);
-    if kind.status_subresource {
+    kind.fill(value);
+    if kind.status_subresource && kind.custom.is_none() {
         meta::map(value, "status");
     }
 }
@@ -150,6 +154,7 @@ pub(crate) async fn update(
     let (target, body) = views::stored(target, body)?;
     let target = &*target;
     let name = meta::name(&body).to_owned();
+    prepare::names_version(target.kind, &body)?;
     let mut tries = 0;
     loop {
         tries += 1;
@@ -193,6 +198,8 @@ pub(crate) async fn replace(
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
     let kind = target.kind;
+    let stored = old;
+    let old = &views::object(kind, Arc::clone(stored));
     let mut new = merged(target, body, &old.value);
     defaults(kind, &mut new);
     let held = match target.subresource {
@@ -210,7 +217,7 @@ pub(crate) async fn replace(
             held
         }
         Some(Subresource::Status) => {
-            prepare::validate_status(kind, &new)?;
+            prepare::validate_status(kind, &new, &old.value)?;
             None
         }
         Some(sub) => {
@@ -222,13 +229,15 @@ pub(crate) async fn replace(
             None
         }
     };
-    if kind.generation && prepare::spec_differs(&new, &old.value) {
+    if kind.generation && prepare::spec_differs(kind, &new, &old.value) {
         let generation = old.value["metadata"]["generation"].as_i64().unwrap_or(0);
         new["metadata"]["generation"] = Value::from(generation + 1);
     }
-    if prepare::same(&new, &old.value) {
+    // Writing what is there brings it to the version that is stored now.
+    let current = kind.stored().api_version() == stored.value["apiVersion"];
+    if prepare::same(&new, &old.value) && current {
         release(registry, held);
-        return Ok(Arc::clone(old));
+        return Ok(Arc::clone(stored));
     }
     if o.dry_run {
         release(registry, held);

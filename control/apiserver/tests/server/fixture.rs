@@ -100,6 +100,15 @@ impl Fixture {
         fixture
     }
 
+    /// A server with the controllers of a cluster.
+    pub(crate) async fn start_with_controllers() -> Self {
+        let fixture = Self::start().await;
+        let client = fixture.registry.client(Caller::system("controller-manager"));
+        let config = beeline_controllers::Config::new(Vec::new(), None);
+        beeline_controllers::Controllers::start(&client, &config, &fixture.tasks);
+        fixture
+    }
+
     pub(crate) async fn start_with_nodes(nodes: Arc<dyn NodeConnector>) -> Self {
         Self::start_with(|options| options.nodes = Some(nodes)).await
     }

@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod custom;
 mod errors;
 mod everyday;
 mod fixture;
