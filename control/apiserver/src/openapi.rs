@@ -3,6 +3,7 @@
 //! In: the kinds and the table of types. Out: the v3 index, one v3 document per group and version, and one v2 document.
 //! Documents are made when they are asked for and not kept: clients keep them, under the hash in their address.
 
+mod custom;
 mod paths;
 mod schema;
 mod v2;
@@ -22,11 +23,17 @@ use crate::review::{REVIEWS, ReviewInfo};
 pub(crate) struct OpenApi {
     kinds: Arc<Kinds>,
     version: String,
-    /// Group, version and path of each document.
-    groups: Vec<(&'static str, &'static str, String)>,
-    /// Of everything that documents are made of, this program's version included.
-    hash: String,
+    documents: Vec<Document>,
     index: Value,
+}
+
+/// Where a document is, and what of.
+struct Document {
+    group: &'static str,
+    version: &'static str,
+    path: String,
+    /// Of everything that it is made of, this program's version included.
+    hash: String,
 }
 
 /// What one document is about.
@@ -40,9 +47,15 @@ impl Served {
     fn types(&self) -> Vec<&'static Type> {
         let mut names: Vec<(String, &str)> =
             vec![("v1".into(), "DeleteOptions"), ("v1".into(), "Status")];
+        let defined = |kind: &KindInfo| kind.custom.is_some();
         for kind in &self.kinds {
-            names.push((kind.api_version(), kind.kind));
+            if !defined(kind) {
+                names.push((kind.api_version(), kind.kind));
+            }
             for part in kind.subresources {
+                if defined(kind) && part.group_version.is_none() {
+                    continue;
+                }
                 let version = match part.group_version {
                     Some((group, version)) => crate::discovery::group_version(group, version),
                     None => kind.api_version(),
@@ -55,6 +68,9 @@ impl Served {
         let mut pending: Vec<&'static Type> =
             names.iter().filter_map(|(version, kind)| types().of_kind(version, kind)).collect();
         pending.extend(types().by_name("meta.v1.ListMeta"));
+        if self.kinds.iter().any(|kind| defined(kind)) {
+            pending.extend(types().by_name("meta.v1.ObjectMeta"));
+        }
         while let Some(next) = pending.pop() {
             if found.iter().any(|t| std::ptr::eq(*t, next)) {
                 continue;
@@ -69,23 +85,23 @@ impl Served {
 
 impl OpenApi {
     pub(crate) fn new(kinds: Arc<Kinds>, discovery: &Discovery, version: &str) -> Self {
-        let groups: Vec<_> = discovery
+        let documents: Vec<Document> = discovery
             .group_versions()
-            .map(|(group, of)| match group {
-                "" => (group, of, format!("api/{of}")),
-                _ => (group, of, format!("apis/{group}/{of}")),
+            .map(|(group, of)| {
+                let path = match group {
+                    "" => format!("api/{of}"),
+                    _ => format!("apis/{group}/{of}"),
+                };
+                Document { group, version: of, path, hash: hash(&kinds, group, of, version) }
             })
             .collect();
-        let mut hasher = DefaultHasher::new();
-        (version, types().text()).hash(&mut hasher);
-        let hash = format!("{:016X}", hasher.finish());
         let mut paths = Map::new();
-        for (_, _, path) in &groups {
-            let url = format!("/openapi/v3/{path}?hash={hash}");
-            paths.insert(path.clone(), json!({ "serverRelativeURL": url }));
+        for document in &documents {
+            let url = format!("/openapi/v3/{}?hash={}", document.path, document.hash);
+            paths.insert(document.path.clone(), json!({ "serverRelativeURL": url }));
         }
         let index = json!({ "paths": paths });
-        Self { kinds, version: version.to_owned(), groups, hash, index }
+        Self { kinds, version: version.to_owned(), documents, index }
     }
 
     /// `/openapi/v3`
@@ -95,8 +111,8 @@ impl OpenApi {
 
     /// One document and its hash.
     pub(crate) fn document(&self, path: &str) -> Option<(Bytes, &str)> {
-        let (group, version, path) = self.groups.iter().find(|(.., p)| p == path)?;
-        let served = self.served(|g, v| g == *group && v == *version);
+        let of = self.documents.iter().find(|d| d.path == path)?;
+        let served = self.served(|g, v| g == of.group && v == of.version);
         let mut paths = Map::new();
         paths::add(&mut paths, path, &served, paths::Form::V3);
         let schemas = schema::all(&served, schema::Form::V3);
@@ -104,7 +120,7 @@ impl OpenApi {
             "openapi": "3.0.0", "info": { "title": "Kubernetes", "version": self.version },
             "paths": paths, "components": { "schemas": schemas },
         });
-        Some((Bytes::from(document.to_string()), self.hash.as_str()))
+        Some((Bytes::from(document.to_string()), of.hash.as_str()))
     }
 
     fn served(&self, fits: impl Fn(&str, &str) -> bool) -> Served {
@@ -117,9 +133,9 @@ impl OpenApi {
     /// `/openapi/v2` as JSON.
     pub(crate) fn v2_json(&self) -> Value {
         let mut paths = Map::new();
-        for (group, version, path) in &self.groups {
-            let served = self.served(|g, v| g == *group && v == *version);
-            paths::add(&mut paths, path, &served, paths::Form::V2);
+        for of in &self.documents {
+            let served = self.served(|g, v| g == of.group && v == of.version);
+            paths::add(&mut paths, &of.path, &served, paths::Form::V2);
         }
         let definitions = schema::all(&self.served(|_, _| true), schema::Form::V2);
         json!({
@@ -132,4 +148,17 @@ impl OpenApi {
     pub(crate) fn v2_protobuf(&self) -> Bytes {
         v2::encode(&self.v2_json())
     }
+}
+
+/// Changes with whatever a document says: the table of types, or the definitions of its kinds.
+fn hash(kinds: &Kinds, group: &str, of: &str, version: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    (version, types().text()).hash(&mut hasher);
+    for kind in kinds.served().filter(|k| k.group == group && k.version == of) {
+        if let Some(custom) = kind.custom {
+            (kind.plural, kind.kind, custom.document.to_string()).hash(&mut hasher);
+            kind.subresources.iter().for_each(|part| part.name.hash(&mut hasher));
+        }
+    }
+    format!("{:016X}", hasher.finish())
 }

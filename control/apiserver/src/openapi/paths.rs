@@ -5,7 +5,7 @@ use beeline_api::kinds::SubresourceInfo;
 use beeline_api::types::types;
 use serde_json::{Map, Value, json};
 
-use super::{Served, schema};
+use super::{Served, custom, schema};
 use crate::discovery::group_version;
 
 pub(super) use super::schema::Form;
@@ -26,13 +26,21 @@ struct About<'a> {
     group: &'a str,
     version: &'a str,
     kind: &'a str,
+    /// Its schema is its definition's, and neither strategic patches nor protobuf are for it.
+    defined: bool,
     form: Form,
 }
 
 /// Adds the paths below `root` (`apis/apps/v1`).
 pub(super) fn add(paths: &mut Map<String, Value>, root: &str, served: &Served, form: Form) {
     for kind in &served.kinds {
-        let about = About { group: kind.group, version: kind.version, kind: kind.kind, form };
+        let about = About {
+            group: kind.group,
+            version: kind.version,
+            kind: kind.kind,
+            defined: kind.custom.is_some(),
+            form,
+        };
         let collection = if kind.namespaced {
             let everywhere = json!({ "get": about.operation("list", &lists(form), false) });
             paths.insert(format!("/{root}/{}", kind.plural), everywhere);
@@ -50,7 +58,13 @@ pub(super) fn add(paths: &mut Map<String, Value>, root: &str, served: &Served, f
         }
     }
     for review in &served.reviews {
-        let about = About { group: review.group, version: review.version, kind: review.kind, form };
+        let about = About {
+            group: review.group,
+            version: review.version,
+            kind: review.kind,
+            defined: false,
+            form,
+        };
         let post = about.operation("post", &writes(form), true);
         let place = if review.namespaced { "/namespaces/{namespace}" } else { "" };
         paths.insert(format!("/{root}{place}/{}", review.plural), json!({ "post": post }));
@@ -90,7 +104,11 @@ impl<'a> About<'a> {
 
     fn reference(&self) -> Value {
         let of = types().of_kind(&group_version(self.group, self.version), self.kind);
-        let name = of.map(schema::name).unwrap_or_default();
+        let name = if self.defined {
+            custom::name(self.group, self.version, self.kind)
+        } else {
+            of.map(schema::name).unwrap_or_default()
+        };
         match self.form {
             Form::V3 => json!({ "$ref": format!("#/components/schemas/{name}") }),
             Form::V2 => json!({ "$ref": format!("#/definitions/{name}") }),
@@ -105,6 +123,8 @@ impl<'a> About<'a> {
             "x-kubernetes-group-version-kind": self.gvk(),
         });
         let types: &[&str] = if action == "patch" { &PATCHES } else { &BODIES };
+        // The last of each is for built-in kinds only.
+        let types = if self.defined { &types[..types.len() - 1] } else { types };
         let sent = if action == "patch" { json!({ "type": "object" }) } else { self.reference() };
         match self.form {
             Form::V3 => {
@@ -170,6 +190,7 @@ impl<'a> About<'a> {
 
     fn part(&self, part: &'a SubresourceInfo) -> Value {
         let (group, version) = part.group_version.unwrap_or((self.group, self.version));
-        About { group, version, kind: part.kind, form: self.form }.object(part.verbs)
+        let defined = self.defined && part.group_version.is_none();
+        About { group, version, kind: part.kind, defined, form: self.form }.object(part.verbs)
     }
 }

@@ -3,7 +3,7 @@
 use beeline_api::types::{Field, Of, Shape, Type, describe, types};
 use serde_json::{Map, Value, json};
 
-use super::Served;
+use super::{Served, custom};
 
 /// Which dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +24,12 @@ pub(super) fn all(served: &Served, form: Form) -> Map<String, Value> {
         schemas.insert(name(of), object(of, form, &kinds_of(of, served)));
     }
     for kind in &served.kinds {
+        custom::add(&mut schemas, kind, form);
+        if kind.custom.is_some() {
+            continue;
+        }
         let Some(of) = types().of_kind(&kind.api_version(), kind.kind) else { continue };
-        schemas.insert(format!("{}List", name(of)), list(kind, of, form));
+        schemas.insert(format!("{}List", name(of)), list(kind, &name(of), form));
     }
     let number_or_text = match form {
         Form::V3 => json!({ "oneOf": [{ "type": "string" }, { "type": "number" }] }),
@@ -72,7 +76,7 @@ fn kinds_of(of: &Type, served: &Served) -> Vec<Value> {
     let is = |api_version: &str, kind: &str| {
         types().of_kind(api_version, kind).is_some_and(|t| std::ptr::eq(t, of))
     };
-    let kinds = served.kinds.iter().filter(|k| is(&k.api_version(), k.kind));
+    let kinds = served.kinds.iter().filter(|k| k.custom.is_none() && is(&k.api_version(), k.kind));
     let reviews = served.reviews.iter().filter(|r| is(&r.api_version(), r.kind));
     let mut all: Vec<Value> = kinds.map(|k| gvk(k.group, k.version, k.kind)).collect();
     all.extend(reviews.map(|r| gvk(r.group, r.version, r.kind)));
@@ -122,7 +126,7 @@ fn object(of: &'static Type, form: Form, kinds: &[Value]) -> Value {
 const API_VERSION: &str = "Group and version of this object's form.";
 const KIND: &str = "What this object is.";
 
-fn list(kind: &beeline_api::KindInfo, of: &Type, form: Form) -> Value {
+pub(super) fn list(kind: &beeline_api::KindInfo, of: &str, form: Form) -> Value {
     let meta = types().by_name("meta.v1.ListMeta").map(name).unwrap_or_default();
     let text = json!({ "type": "string" });
     json!({
@@ -131,11 +135,11 @@ fn list(kind: &beeline_api::KindInfo, of: &Type, form: Form) -> Value {
         "properties": {
             "apiVersion": described(text.clone(), API_VERSION), "kind": described(text, KIND),
             "metadata": reference(&meta, form),
-            "items": { "type": "array", "items": reference(&name(of), form), "description": "The objects." },
+            "items": { "type": "array", "items": reference(of, form), "description": "The objects." },
         },
         "required": ["items"],
         "x-kubernetes-group-version-kind":
-            [{ "group": kind.group, "version": kind.version, "kind": format!("{}List", kind.kind) }],
+            [{ "group": kind.group, "version": kind.version, "kind": kind.list_kind() }],
     })
 }
 
@@ -147,7 +151,7 @@ fn described(mut schema: Value, text: &str) -> Value {
 }
 
 /// In OpenAPI 3.0 nothing may stand beside a `$ref`.
-fn reference(name: &str, form: Form) -> Value {
+pub(super) fn reference(name: &str, form: Form) -> Value {
     match form {
         Form::V3 => json!({ "allOf": [{ "$ref": format!("#/components/schemas/{name}") }] }),
         Form::V2 => json!({ "$ref": format!("#/definitions/{name}") }),

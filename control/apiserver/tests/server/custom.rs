@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::fixture::Fixture;
-use crate::kubectl::Kubectl;
+use crate::kubectl::{Kubectl, all_versions};
 
 const WIDGETS: &str = include_str!("custom/widgets.yaml");
 const ONE: &str = "
@@ -242,6 +242,58 @@ async fn a_definition_goes_with_its_objects_and_its_group() {
         .run(&["wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=20s"])
         .await;
     assert_eq!(fixture.admin("GET", PATH, &[], "").await.json()["items"], json!([]));
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_follow_definitions() {
+    let Some((fixture, kubectl)) = started().await else { return };
+    let address = async || {
+        let index = fixture.admin("GET", "/openapi/v3", &[], "").await.json();
+        index["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().map(str::to_owned)
+    };
+    let first = address().await.unwrap();
+    let document = fixture.admin("GET", &first, &[], "").await.json();
+    let widget = &document["components"]["schemas"]["com.example.v1.Widget"];
+    assert_eq!(widget["properties"]["spec"]["properties"]["size"]["minimum"], 1);
+    assert_eq!(widget["x-kubernetes-group-version-kind"][0]["kind"], "Widget");
+    let text = document.to_string();
+    for name in
+        text.split("#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next())
+    {
+        assert!(
+            document["components"]["schemas"].get(name).is_some(),
+            "{name} is referred to and absent"
+        );
+    }
+    for binary in all_versions() {
+        let kubectl = Kubectl::of(&fixture, binary);
+        let said = kubectl.run(&["explain", "widget.spec.size"]).await;
+        assert!(said.contains("How large it is.") && said.contains("integer"), "{said}");
+        let bad = ONE.replace("size: 5", "size: 5, typo: 1");
+        let refused = kubectl.fail(&["create", "-f", "-"], &bad).await;
+        assert!(refused.contains("unknown field \"spec.typo\""), "{refused}");
+        kubectl.pipe(&["apply", "-f", "-"], ONE).await;
+        kubectl.pipe(&["apply", "-f", "-"], &ONE.replace("size: 5", "size: 6")).await;
+        kubectl.run(&["delete", "widget", "one"]).await;
+    }
+    let swagger =
+        fixture.admin("GET", "/openapi/v2", &[("accept", "application/json")], "").await.json();
+    assert_eq!(
+        swagger["definitions"]["com.example.v1.Widget"]["properties"]["spec"]["properties"]["size"]
+            ["type"],
+        "integer"
+    );
+    kubectl
+        .pipe(
+            &["apply", "-f", "-"],
+            &WIDGETS.replace("How large it is.", "How much of it there is."),
+        )
+        .await;
+    assert_ne!(address().await.unwrap(), first);
+    assert!(kubectl.run(&["explain", "widget.spec.size"]).await.contains("How much of it"));
+    kubectl.run(&["delete", "crd", "widgets.example.com", "--timeout=20s"]).await;
+    assert_eq!(address().await, None);
     fixture.stop().await;
 }
 
