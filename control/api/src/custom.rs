@@ -149,6 +149,15 @@ impl KindInfo {
         }
     }
 
+    /// Whether a stored object has to be [`converted`](Self::converted) to be one of this version: it was stored as
+    /// another one, or before the schema had a default.
+    pub fn must_convert(&self, object: &Value) -> bool {
+        self.custom.is_some_and(|custom| {
+            object["apiVersion"] != self.api_version().as_str()
+                || !prune::is_full(object, &custom.schema)
+        })
+    }
+
     /// An object in this version, whichever version of its kind it is in. Only for kinds that a definition makes, and
     /// whose versions differ in nothing but their schemas.
     pub fn converted(&self, object: &Value) -> Value {

@@ -43,10 +43,10 @@ pub(crate) fn object(kind: &KindInfo, stored: Arc<Object>) -> Arc<Object> {
     if kind.view.is_none() && kind.custom.is_none() {
         return stored;
     }
-    let seen = value(kind, &stored.value);
-    if kind.custom.is_some() && seen == stored.value {
+    if kind.custom.is_some() && !kind.must_convert(&stored.value) {
         return stored;
     }
+    let seen = value(kind, &stored.value);
     Arc::new(Object::transient(seen, stored.revision))
 }
 

@@ -55,6 +55,26 @@ fn fields(
     });
 }
 
+/// Whether there is nothing that [`fill`] would change.
+pub(super) fn is_full(value: &Value, schema: &Schema) -> bool {
+    match value {
+        Value::Object(map) => {
+            let given = |(name, schema): (&String, &Schema)| {
+                schema.default.is_none() || map.contains_key(name)
+            };
+            schema.properties.iter().all(given)
+                && map.iter().all(|(name, value)| match schema.field(name) {
+                    Some(schema) => !schema.drops(value) && is_full(value, schema),
+                    None => true,
+                })
+        }
+        Value::Array(items) => {
+            schema.items.as_deref().is_none_or(|of| items.iter().all(|item| is_full(item, of)))
+        }
+        _ => true,
+    }
+}
+
 /// Puts defaults where nothing is, and drops nulls that are no values: first the nulls, so that they get defaults, too.
 pub(super) fn fill(value: &mut Value, schema: &Schema) {
     match value {
@@ -139,10 +159,13 @@ mod tests {
     #[test]
     fn defaults_fill_what_is_absent_at_every_depth() {
         let mut object = json!({});
+        assert!(!is_full(&object, &schema()));
         fill(&mut object, &schema());
+        assert!(is_full(&object, &schema()));
         assert_eq!(object, json!({ "spec": { "size": 3, "note": "n" } }));
         let mut object =
             json!({ "spec": { "size": null, "note": null, "list": [{ "name": "a" }] } });
+        assert!(!is_full(&object, &schema()));
         fill(&mut object, &schema());
         assert_eq!(
             object,

@@ -2,8 +2,8 @@
 //!
 //! In: a rule, a value and the value before. Out: a cause if it does not hold. Compiling finds syntax errors and names
 //! other than `self` and `oldSelf`; types are known only when a rule runs, and there are no cost limits. Of Kubernetes'
-//! own libraries the crate has optionals, strings, math and lists; this file adds `isSorted`, `sum`, `min`, `max`,
-//! `indexOf`, `lastIndexOf` of lists, `find` and `findAll`. Not there: quantities, semver, URLs, IP addresses, CIDRs, formats and the authorizer.
+//! own libraries the crate has optionals, strings, math and lists; `library` adds what is simple of the others. What is
+//! missing (objects of type quantity, semver, URL, IP and CIDR, named formats, the authorizer) is refused with the definition.
 
 mod library;
 mod names;
@@ -56,6 +56,10 @@ fn compile(expression: &str) -> Result<Program, String> {
     let unknown = references.variables().into_iter().find(|name| {
         !matches!(*name, "self" | "oldSelf") && !library::is_type(name) && !bound.contains(name)
     });
+    let functions = references.functions();
+    if let Some(name) = functions.into_iter().find(|name| library::is_missing(name)) {
+        return Err(format!("function '{name}' is of a CEL library that is not served here"));
+    }
     match unknown {
         Some(name) => Err(format!("undeclared reference to '{name}' (in container '')")),
         None => Ok(program),

@@ -10,6 +10,9 @@ use cel::extractors::This;
 use cel::{Context, ExecutionError, Value};
 use regex::Regex;
 
+use crate::custom::format;
+use crate::quantity::Quantity;
+
 type Made = Result<Value, ExecutionError>;
 type List = Arc<Vec<Value>>;
 type Text = Arc<String>;
@@ -38,6 +41,13 @@ pub(super) fn is_type(name: &str) -> bool {
     )
 }
 
+/// Functions that make objects of Kubernetes' own types.
+pub(super) fn is_missing(name: &str) -> bool {
+    let makers =
+        ["quantity", "semver", "isSemver", "url", "ip", "cidr", "format.named", "authorizer"];
+    makers.contains(&name)
+}
+
 /// Adds them. A name that the crate itself has stays the crate's.
 pub(super) fn add(context: &mut Context<'_, '_>) {
     let _ = context.add_function("isSorted", is_sorted);
@@ -45,6 +55,13 @@ pub(super) fn add(context: &mut Context<'_, '_>) {
     let _ = context.add_function("min", |list: This<List>| least(&list.0, Ordering::Less, "min"));
     let _ =
         context.add_function("max", |list: This<List>| least(&list.0, Ordering::Greater, "max"));
+    for (name, format) in
+        [("isIP", &["ipv4", "ipv6"][..]), ("isCIDR", &["cidr"]), ("isURL", &["uri"])]
+    {
+        let fits = move |text: Text| format.iter().any(|f| format::fits(f, &text));
+        let _ = context.add_function(name, fits);
+    }
+    let _ = context.add_function("isQuantity", |text: Text| Quantity::parse(&text).is_some());
     let _ = context.add_function("find", |this: This<Text>, pattern: Text| find(&this.0, &pattern));
     let _ = context
         .add_function("findAll", |this: This<Text>, pattern: Text| find_all(&this.0, &pattern));

@@ -40,6 +40,10 @@ fn rules_that_hold_and_rules_that_do_not() {
         "self.?max.orValue(7) == 7",
         "'x'.matches('^[a-z]$')",
         "int('4') + self.min == 7",
+        "isIP('10.0.0.1') && !isIP('x') && isCIDR('fd00::/8') && isURL('https://a/b')",
+        "isQuantity('1.5Gi') && !isQuantity('many')",
+        "self.names.max() == 'b' && self.names.min() == 'a'",
+        "'%d of %s'.format([self.min, 'a']) == '3 of a'",
     ] {
         assert_eq!(judged(&one(holds), &value, None), Vec::<String>::new(), "{holds}");
     }
@@ -93,9 +97,11 @@ fn what_does_not_compile_is_refused() {
     ] {
         assert_eq!(refused(good), Vec::<String>::new(), "{good}");
     }
-    for (bad, words) in
-        [("self.a ==", "compilation failed"), ("other.a", "undeclared reference to 'other'")]
-    {
+    for (bad, words) in [
+        ("self.a ==", "compilation failed"),
+        ("other.a", "undeclared reference to 'other'"),
+        ("quantity(self.a).isGreaterThan(quantity('1'))", "not served here"),
+    ] {
         let said = refused(bad);
         assert!(said.len() == 1 && said[0].contains(words), "{bad}: {said:?}");
     }
