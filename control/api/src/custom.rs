@@ -35,6 +35,8 @@ pub struct Custom {
     pub served: bool,
     /// `listKind`
     pub list_kind: &'static str,
+    /// `spec.conversion.webhook`, where that converts.
+    pub webhook: Option<Value>,
     /// The schema as it was written, for OpenAPI documents.
     pub document: Value,
     /// How its fields merge.
@@ -158,8 +160,8 @@ impl KindInfo {
         })
     }
 
-    /// An object in this version, whichever version of its kind it is in. Only for kinds that a definition makes, and
-    /// whose versions differ in nothing but their schemas.
+    /// An object in this version, whichever version of its kind it is in, as far as versions differ in nothing but their
+    /// schemas. Only for kinds that a definition makes.
     pub fn converted(&self, object: &Value) -> Value {
         let mut object = object.clone();
         let Some(custom) = self.custom else { return object };

@@ -37,7 +37,9 @@ mod route;
 mod service;
 mod tokens;
 mod watch;
+mod webhooks;
 
 pub use app::{Check, Options};
 pub use connection::Server;
 pub use nodes::{ByteStream, LogQuery, NodeConnector};
+pub use webhooks::Webhooks;

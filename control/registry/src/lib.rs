@@ -13,6 +13,7 @@ mod cache;
 mod certificates;
 mod classes;
 mod client;
+mod conversion;
 mod delete;
 mod limits;
 mod list;
@@ -38,6 +39,7 @@ mod tests;
 pub use beeline_auth::Authorizer;
 pub use beeline_store::Revision;
 pub use client::{Api, Client, Kind};
+pub use conversion::{Endpoint, Webhooks};
 pub use object::{Deleted, EventKind, List, Object, WatchEvent};
 pub use options::{
     Caller, DeleteOptions, FieldValidation, ListOptions, Options, Patch, Preconditions,

@@ -13,6 +13,8 @@ use beeline_kit::{Clock, SystemClock};
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 
+use crate::conversion::Webhooks;
+
 /// How a registry is opened.
 #[derive(Clone)]
 pub struct Options {
@@ -32,6 +34,8 @@ pub struct Options {
     pub bookmark_interval: Duration,
     /// Decides what callers may do, HTTP and in-process ones alike.
     pub authorizer: Arc<dyn Authorizer>,
+    /// Calls the conversion webhooks of definitions; without it, their objects are there in the stored version only.
+    pub webhooks: Option<Arc<dyn Webhooks>>,
     /// Wall time for timestamps.
     pub clock: Arc<dyn Clock>,
 }
@@ -47,6 +51,7 @@ impl Default for Options {
             watch_buffer: 1024,
             bookmark_interval: Duration::from_secs(60),
             authorizer: Arc::new(StaticAuthorizer),
+            webhooks: None,
             clock: Arc::new(SystemClock),
         }
     }

@@ -36,7 +36,8 @@ pub(crate) async fn patch(
             }
             (None, _) => return Err(ApiError::not_found(target.kind, &name)),
         };
-        let mut new = patched(registry, caller, target, &old, &patch, o)?;
+        let current = views::value(registry, target.kind, &old.value).await?;
+        let mut new = patched(registry, caller, target, current, &patch, o)?;
         let pinned = new["metadata"]["resourceVersion"] != old.value["metadata"]["resourceVersion"]
             || named_version(&patch);
         prepare::preconditions(target.kind, &new, &old)?;
@@ -94,11 +95,10 @@ fn patched(
     registry: &Registry,
     caller: &Caller,
     target: &Target,
-    old: &Object,
+    current: Value,
     patch: &Patch,
     o: &WriteOptions,
 ) -> Result<Value, ApiError> {
-    let current = views::value(target.kind, &old.value);
     match patch {
         Patch::Json(p) => patches::json(current, p),
         Patch::Merge(p) => patches::merge(current, p),

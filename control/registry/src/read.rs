@@ -16,7 +16,7 @@ pub(crate) async fn get(registry: &Registry, target: &Target) -> Result<Arc<Obje
     let found = registry.newest(target.kind, target.namespace.as_deref(), name).await?;
     let object = found.ok_or_else(|| ApiError::not_found(target.kind, name))?;
     match target.subresource {
-        Some(Subresource::Scale) => scale::of(target, &object),
+        Some(Subresource::Scale) => scale::of(registry, target, &object).await,
         _ => Ok(object),
     }
 }

@@ -97,7 +97,7 @@ impl Registry {
         match target.subresource {
             None => {
                 let made = crate::write::create(self, caller, target, body, o).await?;
-                Ok(views::object(target.kind, made))
+                views::object(self, target.kind, made).await
             }
             Some(sub) => crate::subresources::create(self, caller, target, sub, body, o).await,
         }
@@ -113,7 +113,7 @@ impl Registry {
     ) -> Result<Arc<Object>, ApiError> {
         access::check(&self.inner.access, caller, "update", target)?;
         let made = crate::write::update(self, caller, target, body, o).await?;
-        Ok(views::object(target.kind, made))
+        views::object(self, target.kind, made).await
     }
 
     /// Patches an object, its status or its scale; re-reads and retries where the patch names no version.
@@ -126,7 +126,7 @@ impl Registry {
     ) -> Result<Arc<Object>, ApiError> {
         access::check(&self.inner.access, caller, "patch", target)?;
         let made = crate::patching::patch(self, caller, target, patch, o).await?;
-        Ok(views::object(target.kind, made))
+        views::object(self, target.kind, made).await
     }
 
     /// Deletes an object, or begins to.
@@ -138,7 +138,7 @@ impl Registry {
     ) -> Result<Deleted, ApiError> {
         access::check(&self.inner.access, caller, "delete", target)?;
         let deleted = crate::delete::delete(self, &target.stored(), o).await?;
-        Ok(views::deleted(target.kind, deleted))
+        views::deleted(self, target.kind, deleted).await
     }
 
     /// Deletes what a list with these selectors returns; gives back that list.
@@ -151,13 +151,13 @@ impl Registry {
     ) -> Result<List, ApiError> {
         access::check(&self.inner.access, caller, "deletecollection", target)?;
         let list = crate::delete::delete_collection(self, &target.stored(), o, which).await?;
-        Ok(views::list(target.kind, list))
+        views::list(self, target.kind, list).await
     }
 
     /// The newest committed state of one object (or its scale).
     pub async fn get(&self, caller: &Caller, target: &Target) -> Result<Arc<Object>, ApiError> {
         access::check(&self.inner.access, caller, "get", target)?;
-        Ok(views::object(target.kind, crate::read::get(self, target).await?))
+        views::object(self, target.kind, crate::read::get(self, target).await?).await
     }
 
     /// One page of a consistent snapshot.
@@ -168,7 +168,8 @@ impl Registry {
         o: &ListOptions,
     ) -> Result<List, ApiError> {
         access::check_all(&self.inner.access, caller, "list", target, &o.fields)?;
-        Ok(views::list(target.kind, crate::list::list(self, &target.stored(), o).await?))
+        let found = crate::list::list(self, &target.stored(), o).await?;
+        views::list(self, target.kind, found).await
     }
 
     /// Events from a revision on, or current objects first and then events.

@@ -16,9 +16,13 @@ use crate::views;
 use crate::write::{self, CONFLICT_TRIES};
 
 /// The `Scale` of an object.
-pub(crate) fn of(target: &Target, object: &Object) -> Result<Arc<Object>, ApiError> {
+pub(crate) async fn of(
+    registry: &Registry,
+    target: &Target,
+    object: &Object,
+) -> Result<Arc<Object>, ApiError> {
     let paths = paths(target)?;
-    let value = &views::value(target.kind, &object.value);
+    let value = &views::value(registry, target.kind, &object.value).await?;
     let number = |path: &str| value.pointer(path).and_then(Value::as_i64).unwrap_or(0);
     let selector = value.pointer(paths.selector).filter(|_| !paths.selector.is_empty());
     // Kinds that definitions make hold it as text.
@@ -82,18 +86,18 @@ async fn change(
     for _ in 0..CONFLICT_TRIES {
         let old = registry.newest(target.kind, target.namespace.as_deref(), name).await?;
         let old = old.ok_or_else(|| ApiError::not_found(target.kind, name))?;
-        let before = of(target, &old)?;
+        let before = of(registry, target, &old).await?;
         let scale = make(before.value.clone())?;
         prepare::preconditions(target.kind, &scale, &old)?;
         let pinned = scale["metadata"]["resourceVersion"].is_string()
             && scale["metadata"]["resourceVersion"] != before.value["metadata"]["resourceVersion"];
         let replicas = replicas(&scale, name)?;
-        let mut new = views::value(target.kind, &old.value);
+        let mut new = views::value(registry, target.kind, &old.value).await?;
         set(&mut new, paths.spec_replicas, replicas);
         let main = Target { subresource: None, ..target.clone() };
         match write::replace(registry, caller, &main, new, &old, o).await {
             Err(e) if e.is_conflict() && !pinned => {}
-            result => return of(target, &*result?),
+            result => return of(registry, target, &*result?).await,
         }
     }
     Err(ApiError::modified(target.kind, name))

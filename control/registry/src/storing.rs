@@ -7,6 +7,7 @@ use beeline_store::{Revision, StoreError};
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::conversion;
 use crate::object::Object;
 use crate::registry::Registry;
 
@@ -41,8 +42,13 @@ pub(crate) async fn put(
     expected: Option<Revision>,
 ) -> Result<Arc<Object>, PutError> {
     let inner = &registry.inner;
-    if place.kind.custom.is_some() {
-        value["apiVersion"] = Value::from(place.kind.stored().api_version());
+    if let Some(custom) = place.kind.custom {
+        let stored = place.kind.stored();
+        if custom.webhook.is_some() {
+            let made = conversion::convert(registry, stored, vec![value]).await;
+            value = made.map_err(PutError::Refused)?.pop().unwrap_or_default();
+        }
+        value["apiVersion"] = Value::from(stored.api_version());
     }
     if let Some(meta) = value["metadata"].as_object_mut() {
         meta.remove("resourceVersion");

@@ -64,6 +64,8 @@ pub struct ObjectWatch {
     kind: &'static KindInfo,
     initial: VecDeque<WatchEvent>,
     events: mpsc::Receiver<WatchEvent>,
+    /// The next one, on its way into the caller's version.
+    held: Option<WatchEvent>,
     /// Revision of the last event or bookmark handed out.
     seen: Revision,
     bookmark: Option<(Duration, Instant)>,
@@ -105,6 +107,7 @@ pub(crate) async fn watch(
         kind: target.kind,
         initial,
         events: receiver,
+        held: None,
         seen,
         bookmark: o.bookmarks.then_some((every, at + every)),
         end: o.timeout.map(|t| at + t),
@@ -206,18 +209,24 @@ fn bookmark(kind: &KindInfo, revision: Revision, initial_end: bool) -> WatchEven
 impl ObjectWatch {
     /// The next event. None: the watch is over, start a new one from [`Self::seen`]. Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<WatchEvent> {
-        if let Some(event) = self.initial.pop_front() {
+        if self.held.is_none()
+            && let Some(event) = self.initial.pop_front()
+        {
             self.seen = self.seen.max(event.revision);
-            return Some(views::event(self.kind, event));
+            self.held = Some(event);
         }
         loop {
+            if self.held.is_some() {
+                return self.shown().await;
+            }
             let wake = self.wake();
             tokio::select! {
                 biased;
                 event = self.events.recv() => {
                     let event = event?;
                     self.seen = self.seen.max(event.revision);
-                    return Some(views::event(self.kind, event));
+                    self.held = Some(event);
+                    continue;
                 }
                 () = sleep_until(wake) => {}
             }
@@ -228,6 +237,14 @@ impl ObjectWatch {
                 return Some(event);
             }
         }
+    }
+
+    /// The held event in the caller's version. It stays held until it is that, so that cancelling loses nothing.
+    async fn shown(&mut self) -> Option<WatchEvent> {
+        let event = self.held.clone()?;
+        let shown = views::event(&self.registry, self.kind, event).await;
+        self.held = None;
+        shown.inspect_err(|why| tracing::warn!(kind = self.kind.kind, "a watch ends: {why}")).ok()
     }
 
     /// Revision up to which everything has been handed out.

@@ -199,7 +199,7 @@ pub(crate) async fn replace(
 ) -> Result<Arc<Object>, ApiError> {
     let kind = target.kind;
     let stored = old;
-    let old = &views::object(kind, Arc::clone(stored));
+    let old = &views::object(registry, kind, Arc::clone(stored)).await?;
     let mut new = merged(target, body, &old.value);
     defaults(kind, &mut new);
     let held = match target.subresource {

@@ -110,6 +110,7 @@ async fn open_registry(
         reserved_ips: vec![cluster_dns(config).into()],
         advertise: Some(advertised(config)),
         authorizer: Arc::new(StaticAuthorizer),
+        webhooks: Some(Arc::new(beeline_apiserver::Webhooks)),
         ..beeline_registry::Options::default()
     };
     Registry::open(engine.store(), options, tasks).await.context("load the cluster's objects")

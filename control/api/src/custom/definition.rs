@@ -1,7 +1,6 @@
 //! From a stored CustomResourceDefinition to the kinds it makes.
 //!
-//! In: the object. Out: a row for each version, the stored one first. Versions differ in nothing but their schemas;
-//! where a webhook should convert, only the stored one is served. Rows live as long as the process: they are made
+//! In: the object. Out: a row for each version, the stored one first. Rows live as long as the process: they are made
 //! once for each content that definitions have had, so the memory they take is bounded by how many different
 //! definitions were ever accepted, not by how often they were written.
 
@@ -86,9 +85,9 @@ fn row(
     }
     let (columns, paths) = columns(version);
     let custom = Custom {
-        // Other versions would come from a webhook, and none is called: better none than wrong ones.
-        served: version["served"] == true
-            && (stored.is_none() || spec["conversion"]["strategy"] != "Webhook"),
+        served: version["served"] == true,
+        webhook: (spec["conversion"]["strategy"] == "Webhook")
+            .then(|| spec["conversion"]["webhook"].clone()),
         list_kind: kept(text(names, "listKind")),
         document: version["schema"]["openAPIV3Schema"].clone(),
         merging: merging::of_object(&schema),

@@ -198,13 +198,6 @@ fn validate_update(new: &Value, old: &Value, causes: &mut Causes) {
         let (new, before) = (&new["names"]["kind"], &before["names"]["kind"]);
         rules::immutable(new, before, "spec.names.kind", causes);
     }
-    let stored = |spec: &Value| {
-        list(spec, "versions").iter().find(|v| v["storage"] == true).map(|v| v["name"].clone())
-    };
-    if before["conversion"]["strategy"] == "Webhook" && stored(new) != stored(before) {
-        let message = "conversion webhooks are not called here: the stored version may change once conversion.strategy is None";
-        causes.push(validate::forbidden("spec.versions", message));
-    }
     for version in list(&old["status"], "storedVersions") {
         let still = list(new, "versions").iter().any(|v| v["name"] == *version);
         if !still {

@@ -1,8 +1,18 @@
 //! Kinds that definitions make, as kubectl sees them.
 
-use std::time::{Duration, Instant};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
+use base64::Engine as _;
+use beeline_auth::{ClientCertificates, ServerNames, server_config};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::fixture::Fixture;
 use crate::kubectl::{Kubectl, all_versions};
@@ -294,6 +304,126 @@ async fn documents_follow_definitions() {
     assert!(kubectl.run(&["explain", "widget.spec.size"]).await.contains("How much of it"));
     kubectl.run(&["delete", "crd", "widgets.example.com", "--timeout=20s"]).await;
     assert_eq!(address().await, None);
+    fixture.stop().await;
+}
+
+/// A webhook that calls `size` of v1 `bigness` in v1beta1, and counts its calls.
+async fn convert(request: http::Request<hyper::body::Incoming>) -> http::Response<Full<Bytes>> {
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let review: Value = serde_json::from_slice(&body).unwrap();
+    let mut objects = review["request"]["objects"].clone();
+    let wanted = &review["request"]["desiredAPIVersion"];
+    for object in objects.as_array_mut().unwrap() {
+        let (from, to) =
+            if *wanted == "example.com/v1" { ("bigness", "size") } else { ("size", "bigness") };
+        let spec = object["spec"].as_object_mut().unwrap();
+        let size = spec.remove(from).unwrap();
+        spec.insert(to.to_owned(), size);
+        object["apiVersion"] = wanted.clone();
+        object["metadata"]["name"] = json!("the server keeps the name");
+        object["metadata"]["annotations"]["converted"] = json!("yes");
+    }
+    let refused = objects.to_string().contains("unwanted");
+    let result = if refused {
+        json!({ "status": "Failure", "message": "no such size" })
+    } else {
+        json!({ "status": "Success" })
+    };
+    let answer = json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview",
+        "response": { "uid": review["request"]["uid"], "result": result, "convertedObjects": objects } });
+    http::Response::new(Full::new(Bytes::from(answer.to_string())))
+}
+
+/// Serves it at a port of its own until the test ends.
+async fn webhook(fixture: &Fixture) -> (u16, tokio::task::JoinHandle<()>) {
+    let names = ServerNames::standard(IpAddr::from([10, 43, 0, 1]), "test");
+    let certified = fixture.authority.server(&names, SystemTime::now()).unwrap();
+    let ca = fixture.authority.certificate_pem();
+    let mut tls = (*server_config(ca, &certified, ClientCertificates::Optional).unwrap()).clone();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test, which aborts it")]
+    let serving = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            let service = service_fn(|request| async {
+                Ok::<_, std::convert::Infallible>(convert(request).await)
+            });
+            drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+        }
+    });
+    (port, serving)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_converts_between_versions() {
+    let fixture = Fixture::start_with_controllers().await;
+    let (port, serving) = webhook(&fixture).await;
+    let ca = base64::engine::general_purpose::STANDARD.encode(fixture.authority.certificate_pem());
+    let conversion = format!(
+        "spec:\n  conversion:\n    strategy: Webhook\n    webhook:\n      conversionReviewVersions: [v1]\n      clientConfig: {{url: 'https://localhost:{port}/convert', caBundle: {ca}}}\n"
+    );
+    let widgets = WIDGETS.replace("spec:\n  group", &format!("{conversion}  group"));
+    let widgets = widgets
+        .replace("              size: {type: integer}", "              bigness: {type: integer}");
+    let yaml = [("content-type", "application/yaml")];
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let made = fixture.admin("POST", crds, &yaml, widgets).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let old = "/apis/example.com/v1beta1/namespaces/default/widgets";
+    let begun = Instant::now();
+    while fixture.admin("GET", old, &[], "").await.code != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the version is never served");
+    }
+    let body =
+        json!({ "metadata": { "name": "one", "labels": { "a": "b" } }, "spec": { "bigness": 3 } });
+    let made = fixture.admin("POST", old, &[], body.to_string()).await;
+    assert_eq!(
+        (made.code, &made.json()["spec"]),
+        (201, &json!({ "bigness": 3 })),
+        "{}",
+        made.text()
+    );
+    let got = fixture.admin("GET", &format!("{PATH}/one"), &[], "").await.json();
+    assert_eq!((&got["spec"]["size"], &got["spec"]["replicas"]), (&json!(3), &json!(1)), "{got}");
+    assert_eq!(
+        (&got["metadata"]["annotations"]["converted"], &got["metadata"]["labels"]["a"]),
+        (&json!("yes"), &json!("b"))
+    );
+    let merge = [("content-type", "application/merge-patch+json")];
+    let patch = json!({ "spec": { "bigness": 4 } }).to_string();
+    let patched = fixture.admin("PATCH", &format!("{old}/one"), &merge, patch).await;
+    assert_eq!(
+        (patched.code, &patched.json()["spec"]["bigness"]),
+        (200, &json!(4)),
+        "{}",
+        patched.text()
+    );
+    let list = fixture.admin("GET", old, &[], "").await.json();
+    assert_eq!(
+        (&list["items"][0]["spec"]["bigness"], &list["items"][0]["metadata"]["name"]),
+        (&json!(4), &json!("one"))
+    );
+    let events =
+        fixture.admin("GET", &format!("{old}?watch=1&timeoutSeconds=1"), &[], "").await.text();
+    assert!(events.contains("\"bigness\":4") && events.contains("ADDED"), "{events}");
+    let bad = json!({ "metadata": { "name": "unwanted" , "labels": { "unwanted": "" } }, "spec": { "bigness": 3 } });
+    let refused = fixture.admin("POST", old, &[], bad.to_string()).await;
+    assert_eq!(refused.code, 500);
+    assert!(
+        refused.text().contains(
+            "conversion webhook for example.com/v1beta1, Kind=Widget failed: no such size"
+        ),
+        "{}",
+        refused.text()
+    );
+    serving.abort();
+    let _ = serving.await;
+    let away = fixture.admin("GET", old, &[], "").await;
+    assert!(away.code == 500 && away.text().contains("conversion webhook"), "{}", away.text());
+    assert_eq!(fixture.admin("GET", PATH, &[], "").await.code, 200);
     fixture.stop().await;
 }
 

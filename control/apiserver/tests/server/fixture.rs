@@ -75,6 +75,8 @@ impl Fixture {
         let tasks = Tasks::new();
         let limits = beeline_store::Options { segment_bytes: 1 << 20, ..Default::default() };
         let store = Embedded::open(&dir.path().join("store"), limits, &tasks).await.unwrap();
+        let webhooks = Some(Arc::new(beeline_apiserver::Webhooks) as _);
+        let history = beeline_registry::Options { webhooks, ..history };
         let registry = Registry::open(store, history, &tasks).await.unwrap();
         let now = SystemTime::now();
         let authority = Authority::open(dir.path(), now).unwrap();

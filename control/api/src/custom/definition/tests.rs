@@ -63,22 +63,6 @@ fn the_same_content_makes_the_same_rows() {
 }
 
 #[test]
-fn where_a_webhook_should_convert_only_the_stored_version_is_served() {
-    let mut definition = definition();
-    definition["spec"]["conversion"] = json!({ "strategy": "Webhook" });
-    let kinds = crate::Kinds::with_definitions([&definition].into_iter());
-    assert!(kinds.by_resource("example.com", "v1", "widgets").is_some());
-    assert!(kinds.by_resource("example.com", "v1beta1", "widgets").is_none());
-    let mut other = definition.clone();
-    for version in other["spec"]["versions"].as_array_mut().into_iter().flatten() {
-        version["storage"] = json!(version["name"] == "v1beta1");
-    }
-    let mut causes = Causes::new();
-    CUSTOM_RESOURCE_DEFINITION.check_update(&other, &definition, &mut causes);
-    assert!(causes.iter().any(|c| c.field == "spec.versions" && c.reason == "FieldValueForbidden"));
-}
-
-#[test]
 fn columns_show_what_the_paths_say() {
     let kind = kinds(&definition())[0];
     let now = time::parse("2025-01-01T01:00:00Z").expect("a time");
