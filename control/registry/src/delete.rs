@@ -101,7 +101,10 @@ fn marked(registry: &Registry, target: &Target, o: &DeleteOptions, old: &Value) 
         if std::ptr::eq(target.kind, &raw const NAMESPACE) {
             new["status"]["phase"] = Value::from("Terminating");
         }
-        if std::ptr::eq(target.kind, &raw const CUSTOM_RESOURCE_DEFINITION) {
+        // One that was never established has no objects to wait for.
+        if std::ptr::eq(target.kind, &raw const CUSTOM_RESOURCE_DEFINITION)
+            && custom::is_established(old)
+        {
             held_by_instances(&mut new, &time::format(registry.now()));
         }
     }
