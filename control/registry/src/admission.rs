@@ -80,12 +80,16 @@ pub(crate) fn secure(
     registry: &Registry,
     kind: &KindInfo,
     object: &Value,
+    old: Option<&Value>,
     o: &WriteOptions,
 ) -> Result<(), ApiError> {
     let is_pod = *kind == POD;
-    let Some(pod) = (if is_pod { Some(object) } else { template(kind, object) }) else {
+    let Some(pod) = template(kind, object) else { return Ok(()) };
+    // What changes no spec was judged before.
+    let before = old.and_then(|old| template(kind, old));
+    if before.is_some_and(|before| before["spec"] == pod["spec"]) {
         return Ok(());
-    };
+    }
     let Some(namespace) = registry.cached(&NAMESPACE, None, meta::namespace(object)) else {
         return Ok(());
     };
@@ -99,9 +103,10 @@ pub(crate) fn secure(
     Ok(())
 }
 
-/// What a workload makes its pods from.
+/// A pod itself, or what a workload makes its pods from.
 fn template<'a>(kind: &KindInfo, object: &'a Value) -> Option<&'a Value> {
     let path = match kind.kind {
+        "Pod" => "",
         "PodTemplate" => "/template",
         "CronJob" => "/spec/jobTemplate/spec/template",
         "DaemonSet"

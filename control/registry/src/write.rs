@@ -66,7 +66,7 @@ async fn create_named(
     prepare::validate_create(kind, &value)?;
     escalation::check(&registry.inner.access, caller, kind, &value, None)?;
     certificates::check_new(kind, &value)?;
-    admission::secure(registry, kind, &value, o)?;
+    admission::secure(registry, kind, &value, None, o)?;
     let namespace = target.namespace.as_deref();
     let key = registry.inner.cache.bucket(kind).key(namespace, &name);
     let held = reserve(registry, target, &mut value, None)?;
@@ -211,9 +211,7 @@ pub(crate) async fn replace(
                 return Err(refused);
             }
             escalation::check(&registry.inner.access, caller, kind, &new, Some(&old.value))?;
-            if new["spec"] != old.value["spec"] {
-                admission::secure(registry, kind, &new, o)?;
-            }
+            admission::secure(registry, kind, &new, Some(&old.value), o)?;
             held
         }
         Some(Subresource::Status) => {
@@ -224,7 +222,7 @@ pub(crate) async fn replace(
             prepare::validate_part(kind, sub, &new, &old.value)?;
             certificates::check_approval(&registry.inner.access, caller, target, &old.value)?;
             if sub == Subresource::EphemeralContainers {
-                admission::secure(registry, kind, &new, o)?;
+                admission::secure(registry, kind, &new, Some(&old.value), o)?;
             }
             None
         }
