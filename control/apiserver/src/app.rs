@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use beeline_api::Kinds;
 use beeline_auth::service_account::Issuer;
-use beeline_auth::{Attributes, Authorizer, Decision, Identity, Target};
+use beeline_auth::{Attributes, Authorizer, Identity, Target};
 use beeline_kit::CancellationToken;
 use beeline_registry::{Caller, Registry};
 
@@ -122,19 +122,18 @@ impl App {
         verb: &str,
         target: Target<'_>,
     ) -> Result<(), String> {
-        match self.authorizer.authorize(&who.user, &who.groups, &Attributes { verb, target }) {
-            Decision::Allowed => Ok(()),
-            Decision::Denied { reason } => Err(reason),
-        }
+        let wanted = Attributes { verb, target };
+        let allowed = self.authorizer.allows(&who.user, &who.groups, &wanted);
+        if allowed { Ok(()) } else { Err(wanted.denial(&who.user)) }
     }
 }
 
 /// The caller behind an identity; `user_agent` names its field manager.
-pub(crate) fn caller(identity: &Identity, user_agent: Option<&str>) -> Caller {
+pub(crate) fn caller(identity: Identity, user_agent: Option<&str>) -> Caller {
     let manager = user_agent
         .and_then(|agent| agent.split('/').next())
         .filter(|m| !m.is_empty())
         .unwrap_or("unknown");
-    let Identity { user, groups, uid, extra } = identity.clone();
+    let Identity { user, groups, uid, extra } = identity;
     Caller { user, groups, uid, extra, manager: manager.to_owned() }
 }

@@ -73,7 +73,7 @@ pub(crate) async fn handle(
         }
     };
     let asked = Asked {
-        caller: app::caller(&identity, agent),
+        caller: app::caller(identity, agent),
         query: Query::parse(parts.uri.query().unwrap_or_default()),
         method: parts.method,
         uri: parts.uri,

@@ -22,7 +22,7 @@ pub mod service_account;
 mod tls;
 mod token;
 
-pub use access::{Attributes, Authorizer, Decision, IN_PROCESS_GROUP, StaticAuthorizer, Target};
+pub use access::{Attributes, Authorizer, IN_PROCESS_GROUP, StaticAuthorizer, Target};
 pub use authority::{Authority, Certified, ServerNames};
 pub use identity::Identity;
 pub use kubeconfig::kubeconfig;

@@ -12,7 +12,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use grants::{Binding, Grants, Scoped, Subject};
 pub use rule::Rule;
 
-use crate::access::{Attributes, Authorizer, Decision, Target};
+use crate::access::{Attributes, Authorizer, Target};
 
 /// All grants of a cluster, asked and changed from many threads.
 #[derive(Debug, Default)]
@@ -33,17 +33,14 @@ impl Rbac {
 }
 
 impl Authorizer for Rbac {
-    fn authorize(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> Decision {
+    fn allows(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> bool {
         let namespace = match wanted.target {
             Target::Resource { namespace, .. } => namespace,
             Target::Path(_) => "",
         };
         let grants = self.read();
         let mut rules = grants.rules(user, groups, namespace);
-        if rules.any(|rule| rule.allows(wanted)) {
-            return Decision::Allowed;
-        }
-        Decision::Denied { reason: wanted.denial(user) }
+        rules.any(|rule| rule.allows(wanted))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use beeline_api::ApiError;
 use beeline_api::selectors::FieldSelector;
-use beeline_auth::{Attributes, Authorizer, Decision, Target as Wanted};
+use beeline_auth::{Attributes, Authorizer, Target as Wanted};
 
 use crate::options::{Caller, Target};
 
@@ -41,8 +41,8 @@ pub(crate) fn check(
             name,
         },
     };
-    match by.authorize(&caller.user, &caller.groups, &wanted) {
-        Decision::Allowed => Ok(()),
-        Decision::Denied { reason } => Err(ApiError::forbidden(target.kind, name, &reason)),
+    if by.allows(&caller.user, &caller.groups, &wanted) {
+        return Ok(());
     }
+    Err(ApiError::forbidden(target.kind, name, &wanted.denial(&caller.user)))
 }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use beeline_api::kinds::CERTIFICATE_SIGNING_REQUEST;
 use beeline_api::meta::{self, text};
 use beeline_api::{ApiError, KindInfo};
-use beeline_auth::{Attributes, Authorizer as _, Decision, Target as Wanted};
+use beeline_auth::{Attributes, Authorizer as _, Target as Wanted};
 use serde_json::Value;
 
 use crate::options::{Caller, Subresource, Target};
@@ -57,7 +57,7 @@ pub(crate) fn check_approval(
             name,
         };
         let wanted = Attributes { verb: "approve", target };
-        access.authorize(&caller.user, &caller.groups, &wanted) == Decision::Allowed
+        access.allows(&caller.user, &caller.groups, &wanted)
     };
     if may(signer) || may(&format!("{domain}/*")) {
         return Ok(());

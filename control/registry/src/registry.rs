@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use beeline_api::{ApiError, KindInfo, Kinds};
 use beeline_auth::rbac::{Rbac, Rule};
-use beeline_auth::{Attributes, Authorizer, Decision, Target as Wanted};
+use beeline_auth::{Attributes, Authorizer, Target as Wanted};
 use beeline_kit::Tasks;
 use beeline_store::{Revision, Store, StoreError};
 use serde_json::Value;
@@ -239,7 +239,7 @@ impl Registry {
         let (resource, subresource) = resource;
         let target = Wanted::Resource { group, resource, subresource, namespace: "", name: "" };
         let wanted = Attributes { verb, target };
-        self.inner.access.authorize(user, groups, &wanted) == Decision::Allowed
+        self.inner.access.allows(user, groups, &wanted)
     }
 
     /// What stored roles grant somebody in a namespace.

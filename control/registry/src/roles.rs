@@ -12,7 +12,7 @@ use beeline_api::KindInfo;
 use beeline_api::meta::{list, text};
 use beeline_auth::rbac::{Binding, Grants, Rbac, Rule, Scoped, Subject};
 use beeline_auth::service_account::user_name;
-use beeline_auth::{Attributes, Authorizer, Decision};
+use beeline_auth::{Attributes, Authorizer};
 use serde_json::Value;
 
 use crate::bucket::Step;
@@ -31,11 +31,8 @@ pub(crate) struct Access {
 }
 
 impl Authorizer for Access {
-    fn authorize(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> Decision {
-        match self.fixed.authorize(user, groups, wanted) {
-            Decision::Allowed => Decision::Allowed,
-            Decision::Denied { .. } => self.rbac.authorize(user, groups, wanted),
-        }
+    fn allows(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> bool {
+        self.fixed.allows(user, groups, wanted) || self.rbac.allows(user, groups, wanted)
     }
 }
 

@@ -47,7 +47,7 @@ fn wanted(headers: &HeaderMap) -> Result<Option<Identity>, ApiError> {
 }
 
 fn allowed(app: &App, own: &Identity, wanted: &Identity) -> Result<(), ApiError> {
-    let caller = app::caller(own, None);
+    let caller = app::caller(own.clone(), None);
     let may = |group: &str, resource: &str, subresource: &str, namespace: &str, name: &str| {
         let target = Target::Resource { group, resource, subresource, namespace, name };
         app.authorize(&caller, "impersonate", target).map_err(|why| {

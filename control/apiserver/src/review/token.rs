@@ -25,7 +25,7 @@ pub(super) fn review(app: &App, _: &Caller, spec: &Value) -> Result<Value, ApiEr
     let audiences = if asked.is_empty() { vec![ISSUER.to_owned()] } else { asked };
     Ok(match authenticate::check_token(app, token, &audiences) {
         Ok(checked) => {
-            let user = user_info(&app::caller(&checked.identity, None));
+            let user = user_info(&app::caller(checked.identity, None));
             json!({ "authenticated": true, "user": user, "audiences": checked.audiences })
         }
         Err(why) => json!({ "user": {}, "error": format!("invalid bearer token: {why}") }),

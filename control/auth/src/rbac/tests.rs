@@ -90,7 +90,7 @@ fn bindings_hold_where_they_are() {
     let pods = rule(&["get"], &[""], &["pods"], &[]);
     let may = |user: &str, groups: &[&str], namespace: &str| {
         let groups = texts(groups);
-        rbac.authorize(user, &groups, &wanted("get", "pods", namespace, "p")) == Decision::Allowed
+        rbac.allows(user, &groups, &wanted("get", "pods", namespace, "p"))
     };
     rbac.write().set_role(Scoped::cluster("reader"), Some(vec![pods.clone()]));
     rbac.write().set_role(Scoped::within("a", "reader"), Some(vec![pods]));

@@ -6,7 +6,7 @@
 use beeline_api::meta::{list, text};
 use beeline_api::{ApiError, KindInfo, meta};
 use beeline_auth::rbac::Rule;
-use beeline_auth::{Attributes, Authorizer as _, Decision, Target};
+use beeline_auth::{Attributes, Authorizer as _, Target};
 use serde_json::Value;
 
 use super::{Access, GROUP, binding, rules};
@@ -93,8 +93,7 @@ fn may(access: &Access, caller: &Caller, verb: &str, plural: &str, place: (&str,
     let (namespace, name) = place;
     let target =
         Target::Resource { group: GROUP, resource: plural, subresource: "", namespace, name };
-    access.authorize(&caller.user, &caller.groups, &Attributes { verb, target })
-        == Decision::Allowed
+    access.allows(&caller.user, &caller.groups, &Attributes { verb, target })
 }
 
 /// Whether the caller holds all of this himself; upstream's sentence if not.
