@@ -39,7 +39,7 @@ pub struct State {
     pub definitions: Vec<Defined>,
 }
 
-/// What has to be written now.
+/// What has to be written of names: for when a definition has changed.
 pub fn plan(state: &State, now: Timestamp) -> Vec<Write> {
     let mut all: Vec<(&Defined, Value)> =
         state.definitions.iter().map(|d| (d, d.value["status"].clone())).collect();
@@ -55,14 +55,13 @@ pub fn plan(state: &State, now: Timestamp) -> Vec<Write> {
             accept(&definition.value, status, &taken, now);
         }
     }
-    all.iter().flat_map(|(definition, status)| writes(definition, status, now)).collect()
+    all.iter().filter_map(|(definition, status)| status_patch(definition, status)).collect()
 }
 
-fn writes(definition: &Defined, status: &Value, now: Timestamp) -> Vec<Write> {
-    if meta::deleting(&definition.value) {
-        return ending(definition, now);
-    }
-    status_patch(definition, status).into_iter().collect()
+/// What has to be written of definitions that are being deleted: for when any object of a defined kind has changed.
+pub fn endings(state: &State, now: Timestamp) -> Vec<Write> {
+    let ending = state.definitions.iter().filter(|d| meta::deleting(&d.value));
+    ending.flat_map(|definition| self::ending(definition, now)).collect()
 }
 
 fn status_patch(definition: &Defined, status: &Value) -> Option<Write> {

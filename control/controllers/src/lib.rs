@@ -203,9 +203,13 @@ impl Run {
             .filter(|k| *k != &kinds::EVENT && *k != &kinds::LEASE)
             .collect();
         let any = || self.client.changed_or_defined(&everything);
-        let definitions = self.client.changed_or_defined(&[&kinds::CUSTOM_RESOURCE_DEFINITION]);
-        self.run("definitions", definitions, SELDOM, None, |client: &Client, now| {
+        let definitions: &[&'static KindInfo] = &[&kinds::CUSTOM_RESOURCE_DEFINITION];
+        self.start("definitions", definitions, SELDOM, None, |client: &Client, now| {
             definition::plan(&read::definitions(client), now)
+        });
+        let of_defined = self.client.changed_or_defined(definitions);
+        self.run("definition-ends", of_defined, SELDOM, Some(CALM), |client: &Client, now| {
+            definition::endings(&read::ending_definitions(client), now)
         });
         self.run("namespaces", any(), SELDOM, Some(CALM), |client: &Client, _| {
             namespace::plan(&read::namespaces(client))

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use beeline_api::kinds;
+use beeline_api::{KindInfo, kinds};
 use beeline_registry::{Client, Object, View};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -96,29 +96,37 @@ pub(crate) fn namespaces(client: &Client) -> namespace::State {
     namespace::State { namespaces, content }
 }
 
-/// Definitions, and what is left of the kinds of those that are being deleted.
+/// All definitions.
 pub(crate) fn definitions(client: &Client) -> definition::State {
+    let all = client.registry().snapshot(&kinds::CUSTOM_RESOURCE_DEFINITION, None);
+    let one = |object: &Arc<Object>| defined(object, Vec::new());
+    definition::State { definitions: all.iter().map(one).collect() }
+}
+
+/// Definitions that are being deleted, and what is left of their kinds.
+pub(crate) fn ending_definitions(client: &Client) -> definition::State {
     let registry = client.registry();
-    let definitions = registry.snapshot(&kinds::CUSTOM_RESOURCE_DEFINITION, None);
+    let all = registry.snapshot(&kinds::CUSTOM_RESOURCE_DEFINITION, None);
     let served = registry.kinds();
     let one = |object: &Arc<Object>| {
         let group = &object.value["spec"]["group"];
         let plural = &object.value["spec"]["names"]["plural"];
-        let ending = served
-            .defined()
-            .filter(|kind| object.deleting() && *group == kind.group && *plural == kind.plural);
-        let instances = ending.flat_map(|kind| {
-            let all = registry.snapshot(kind, None);
-            let all: Vec<_> = all.iter().map(|o| (kind, id(o), o.deleting())).collect();
-            all
+        let own = served.defined().filter(|kind| *group == kind.group && *plural == kind.plural);
+        let instances = own.flat_map(|kind| {
+            let left = registry.snapshot(kind, None);
+            left.iter().map(|o| (kind, id(o), o.deleting())).collect::<Vec<_>>()
         });
-        definition::Defined {
-            object: id(object),
-            value: object.value.clone(),
-            instances: instances.collect(),
-        }
+        defined(object, instances.collect())
     };
-    definition::State { definitions: definitions.iter().map(one).collect() }
+    let ending = all.iter().filter(|object| object.deleting());
+    definition::State { definitions: ending.map(one).collect() }
+}
+
+fn defined(
+    object: &Arc<Object>,
+    instances: Vec<(&'static KindInfo, ObjectId, bool)>,
+) -> definition::Defined {
+    definition::Defined { object: id(object), value: object.value.clone(), instances }
 }
 
 /// Objects with owners or waiting finalizers first, then who is there: an owner older than its
