@@ -15,7 +15,7 @@ mod structural;
 
 use serde_json::{Map, Value, json};
 
-pub use definition::{is_established, is_terminating, kinds};
+pub use definition::{Defined, is_established, is_terminating};
 pub(crate) use structural::version as check_version;
 
 use crate::decode::{self, strict};

@@ -4,11 +4,12 @@
 //! In: the store's changes. Out: buckets, and the revision up to which they are complete. Writers leave what they wrote
 //! in `inflight` so that it need not be decoded again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use beeline_api::custom::Defined;
 use beeline_api::kinds::CUSTOM_RESOURCE_DEFINITION;
 use beeline_api::{ApiError, KindInfo, Kinds};
 use beeline_kit::{Backoff, Tasks};
@@ -17,7 +18,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
-use crate::bucket::{Bucket, Objects, under};
+use crate::bucket::{Bucket, Objects, Step, under};
 use crate::object::Object;
 use crate::options::Options;
 use crate::registry::{OpenError, Registry};
@@ -32,6 +33,8 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(3);
 /// The cache.
 pub(crate) struct Cache {
     kinds: ArcSwap<Kinds>,
+    /// What each stored definition makes.
+    defined: Mutex<BTreeMap<Key, Defined>>,
     /// Built-in kinds first; those that definitions make come and go.
     buckets: ArcSwap<Vec<Arc<Bucket>>>,
     history_max: usize,
@@ -65,6 +68,7 @@ impl Cache {
             |kind| Arc::new(Bucket::new(kind, Objects::new(), revision, options.history_per_kind));
         let cache = Self {
             kinds: ArcSwap::default(),
+            defined: Mutex::default(),
             buckets: ArcSwap::from_pointee(Kinds::builtin().iter().map(bucket).collect()),
             history_max: options.history_per_kind,
             of_all: Mutex::default(),
@@ -76,7 +80,11 @@ impl Cache {
         let (definitions, others): (Vec<Entry>, Vec<Entry>) =
             entries.into_iter().partition(|entry| entry.key.starts_with(&prefix));
         cache.fill(definitions)?;
-        cache.define(revision);
+        let definitions = cache.bucket(&CUSTOM_RESOURCE_DEFINITION).read().objects.clone();
+        let made = |(key, d): (&Key, &Arc<Object>)| Some((key.clone(), Defined::of(&d.value)?));
+        let defined = definitions.iter().filter_map(made).collect();
+        cache.define(&defined, revision);
+        *cache.defined() = defined;
         cache.fill(others)?;
         Ok((cache, revision))
     }
@@ -101,10 +109,26 @@ impl Cache {
         self.kinds.load_full()
     }
 
-    /// Makes kinds and buckets what the stored definitions say. Only the task that follows the store calls this.
-    fn define(&self, at: Revision) {
-        let definitions = self.bucket(&CUSTOM_RESOURCE_DEFINITION).read().objects.clone();
-        let kinds = Kinds::with_definitions(definitions.values().map(|d| &d.value));
+    fn defined(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Defined>> {
+        self.defined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows one change of a definition. Only this one is read, and most changes are of what makes no difference here.
+    fn redefine(&self, step: &Step) {
+        let made = step.new.as_ref().and_then(|object| Defined::of(&object.value));
+        let mut all = self.defined();
+        match (made, all.get(&step.key)) {
+            (None, None) => return,
+            (Some(made), Some(known)) if made.is_same(known) => return,
+            (Some(made), _) => drop(all.insert(step.key.clone(), made)),
+            (None, Some(_)) => drop(all.remove(&step.key)),
+        }
+        self.define(&all, step.revision);
+    }
+
+    /// Makes kinds and buckets what the definitions say. Only the task that follows the store calls this.
+    fn define(&self, all: &BTreeMap<Key, Defined>, at: Revision) {
+        let kinds = Kinds::with_definitions(all.values());
         let mut buckets: Vec<Arc<Bucket>> = self.buckets.load_full().to_vec();
         let defined: Vec<&'static KindInfo> = kinds.defined().collect();
         // One that still holds something is kept, out of sight: its definition may come back.
@@ -269,7 +293,7 @@ impl Cache {
             registry.inner.allocations.observe(bucket.kind, &step);
             roles::observe(&registry.inner.access.rbac, bucket.kind, &step);
             if std::ptr::eq(bucket.kind, &raw const CUSTOM_RESOURCE_DEFINITION) {
-                self.define(revision);
+                self.redefine(&step);
             }
         }
         self.applied.send_replace(last.0);

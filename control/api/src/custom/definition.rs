@@ -18,6 +18,32 @@ use crate::meta::{self, list, text};
 
 type Rows = Vec<&'static KindInfo>;
 
+/// What an established definition makes.
+#[derive(Debug, Clone)]
+pub struct Defined {
+    /// All its versions, served or not, the stored one first.
+    pub(crate) rows: Rows,
+    /// Its objects are on their way out, and new ones are refused.
+    pub(crate) terminating: bool,
+}
+
+impl Defined {
+    /// `None` before it is established.
+    pub fn of(definition: &Value) -> Option<Self> {
+        let rows = kinds(definition);
+        let terminating = is_terminating(definition);
+        (!rows.is_empty()).then_some(Self { rows, terminating })
+    }
+
+    /// Whether it makes the very same rows; equal content gives the same ones.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let pairs = self.rows.iter().zip(&other.rows);
+        self.terminating == other.terminating
+            && self.rows.len() == other.rows.len()
+            && pairs.into_iter().all(|(a, b)| std::ptr::eq(*a, *b))
+    }
+}
+
 /// Whether its kinds may be used: it has all its names.
 pub fn is_established(definition: &Value) -> bool {
     condition(definition, "Established")
@@ -33,9 +59,8 @@ fn condition(definition: &Value, kind: &str) -> bool {
     all.iter().any(|c| c["type"] == kind && c["status"] == "True")
 }
 
-/// The kinds that a definition makes: all its versions, served or not, the stored one first; none before it is
-/// established.
-pub fn kinds(definition: &Value) -> Rows {
+/// The kinds that a definition makes; none before it is established.
+pub(super) fn kinds(definition: &Value) -> Rows {
     static KNOWN: OnceLock<Mutex<HashMap<String, Rows>>> = OnceLock::new();
     if !is_established(definition) {
         return Vec::new();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::ALL;
-use crate::custom::{self, Custom};
+use crate::custom::{Custom, Defined};
 use crate::patch::schema::Schema;
 use crate::status::Cause;
 use crate::time::Timestamp;
@@ -204,21 +204,20 @@ impl Kinds {
         &BUILTIN
     }
 
-    /// With the kinds of these definitions, in the order given. A name that a kind already has is left to it.
-    pub fn with_definitions<'d>(definitions: impl Iterator<Item = &'d Value>) -> Self {
+    /// With what these definitions make, in the order given. A name that a kind already has is left to it.
+    pub fn with_definitions<'d>(definitions: impl Iterator<Item = &'d Defined>) -> Self {
         let mut kinds = Self::default();
-        for definition in definitions {
-            let made = custom::kinds(definition);
+        for Defined { rows, terminating } in definitions {
             let taken = |k: &&KindInfo| {
                 ALL.iter().chain(&kinds.custom).any(|o| o.group == k.group && o.plural == k.plural)
             };
-            if made.iter().any(taken) {
+            if rows.iter().any(taken) {
                 continue;
             }
-            if custom::is_terminating(definition) {
-                kinds.terminating.extend(&made);
+            if *terminating {
+                kinds.terminating.extend(rows);
             }
-            kinds.custom.extend(made);
+            kinds.custom.extend(rows);
         }
         kinds
     }
