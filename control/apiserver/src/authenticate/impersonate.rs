@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use beeline_api::ApiError;
-use beeline_auth::{Identity, Target};
+use beeline_auth::{IN_PROCESS_GROUP, Identity, Target};
 use http::HeaderMap;
 
 use crate::app::{self, App};
@@ -58,6 +58,12 @@ fn allowed(app: &App, own: &Identity, wanted: &Identity) -> Result<(), ApiError>
     match account(&wanted.user) {
         Some((namespace, name)) => may("", "serviceaccounts", "", namespace, name)?,
         None => may("", "users", "", "", &wanted.user)?,
+    }
+    if wanted.groups.iter().any(|group| group == IN_PROCESS_GROUP) {
+        let text = format!(
+            "groups \"{IN_PROCESS_GROUP}\" is forbidden: it is for callers in the server itself"
+        );
+        return Err(ApiError::new(403, "Forbidden", text));
     }
     for group in &wanted.groups {
         may("", "groups", "", "", group)?;

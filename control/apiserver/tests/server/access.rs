@@ -286,6 +286,9 @@ async fn who_may_impersonate_is_taken_for_another() {
         refused.json()["message"],
         "users \"eve\" is forbidden: User \"bob\" cannot impersonate resource \"users\" in API group \"\" at the cluster scope"
     );
+    // The group of beeline's own loops is nobody else's, whoever asks.
+    let inside = [("impersonate-user", "bob"), ("impersonate-group", "beeline:in-process")];
+    assert_eq!(fixture.admin("GET", path, &inside, "").await.code, 403);
     let nobody = fixture.admin("GET", path, &[("impersonate-group", "devs")], "").await;
     assert_eq!(nobody.code, 500);
     fixture.stop().await;
