@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::FallocateFlags;
@@ -24,10 +24,10 @@ pub(crate) struct Disk {
 // === impl Disk ===
 
 impl Disk {
-    /// Makes a file that is not seen yet.
+    /// Makes a file that is not seen yet, for its owner alone: Secrets are among what is stored.
     pub(crate) fn create(&self, path: &Path) -> io::Result<File> {
         self.step()?;
-        File::options().read(true).write(true).create(true).truncate(true).open(path)
+        File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
     }
 
     pub(crate) fn write_all_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {

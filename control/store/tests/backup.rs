@@ -1,6 +1,7 @@
 //! Stores that are saved, checked, restored, and carried from one engine to the other and back.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use beeline_kit::Tasks;
 use beeline_store::backup::{self, REVISION_BUMP};
@@ -31,6 +32,8 @@ async fn a_store_is_saved_while_it_serves_and_restored_elsewhere() {
     let file = dir.path().join("saved");
     let saved = backup::save(&*running.store, &file, &mut |_| ()).await.unwrap();
     assert_eq!((saved.revision, saved.keys), (before.1, before.0.len() as u64));
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "Secrets are in it");
     running.fill("later", 10).await;
     running.stop().await;
     assert_eq!(backup::verify(&file).unwrap(), saved);
