@@ -4,6 +4,9 @@
 //! In: the store's changes. Out: buckets, and the revision up to which they are complete. Writers leave what they wrote
 //! in `inflight` so that it need not be decoded again.
 
+mod definitions;
+mod follow;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -12,18 +15,19 @@ use arc_swap::ArcSwap;
 use beeline_api::custom::Defined;
 use beeline_api::kinds::CUSTOM_RESOURCE_DEFINITION;
 use beeline_api::{ApiError, KindInfo, Kinds};
-use beeline_kit::{Backoff, Tasks};
-use beeline_store::{Change, Entry, Key, Revision, Store, StoreError, WatchEnd};
+use beeline_store::{Change, Entry, Key, Revision, Store};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
-use crate::bucket::{Bucket, Objects, Step, under};
+use crate::bucket::{Bucket, Objects, under};
 use crate::object::Object;
 use crate::options::Options;
 use crate::registry::{OpenError, Registry};
 use crate::roles;
 use crate::view::View;
+
+pub(crate) use follow::follow;
 
 /// Where all objects live in the store.
 const ROOT: &str = "/registry/";
@@ -107,56 +111,6 @@ impl Cache {
     /// The kinds served now.
     pub(crate) fn kinds(&self) -> Arc<Kinds> {
         self.kinds.load_full()
-    }
-
-    fn defined(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Defined>> {
-        self.defined.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Follows one change of a definition. Only this one is read, and most changes are of what makes no difference here.
-    fn redefine(&self, step: &Step) {
-        let made = step.new.as_ref().and_then(|object| Defined::of(&object.value));
-        let mut all = self.defined();
-        match (made, all.get(&step.key)) {
-            (None, None) => return,
-            (Some(made), Some(known)) if made.is_same(known) => return,
-            (Some(made), _) => drop(all.insert(step.key.clone(), made)),
-            (None, Some(_)) => drop(all.remove(&step.key)),
-        }
-        self.define(&all, step.revision);
-    }
-
-    /// Makes kinds and buckets what the definitions say. Only the task that follows the store calls this.
-    fn define(&self, all: &BTreeMap<Key, Defined>, at: Revision) {
-        let kinds = Kinds::with_definitions(all.values());
-        let mut buckets: Vec<Arc<Bucket>> = self.buckets.load_full().to_vec();
-        let defined: Vec<&'static KindInfo> = kinds.defined().collect();
-        // One that still holds something is kept, out of sight: its definition may come back.
-        buckets.retain(|bucket| {
-            let wanted = defined.iter().any(|kind| bucket.is_of(kind));
-            bucket.kind.custom.is_none() || wanted || !bucket.read().objects.is_empty()
-        });
-        for kind in defined {
-            match buckets.iter_mut().find(|bucket| bucket.is_of(kind)) {
-                Some(bucket) if bucket.kind.namespaced == kind.namespaced => {}
-                Some(bucket) => {
-                    let objects = bucket.read().objects.clone();
-                    *bucket = self.new_bucket(kind, objects, at);
-                }
-                None => buckets.push(self.new_bucket(kind, Objects::new(), at)),
-            }
-        }
-        // A kind must have its bucket before anybody can ask for it.
-        self.buckets.store(Arc::new(buckets));
-        self.kinds.store(Arc::new(kinds));
-    }
-
-    fn new_bucket(&self, kind: &'static KindInfo, objects: Objects, at: Revision) -> Arc<Bucket> {
-        let bucket = Bucket::new(kind, objects, at, self.history_max);
-        let mut waiting = self.of_all.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|nudge| nudge.strong_count() > 0);
-        waiting.iter().filter_map(Weak::upgrade).for_each(|nudge| bucket.on_change(&nudge));
-        Arc::new(bucket)
     }
 
     /// The bucket of a kind, whatever version of it. Of one whose definition has just gone, an empty one that nobody
@@ -324,75 +278,4 @@ fn address(bytes: &Bytes) -> usize {
 fn decode(entry: &Entry) -> Result<Object, serde_json::Error> {
     let value: Value = serde_json::from_slice(&entry.value)?;
     Ok(Object::new(value, entry.mod_revision))
-}
-
-/// Starts the one task that keeps the cache up to date.
-pub(crate) fn follow(registry: &Registry, from: Revision, tasks: &Tasks) {
-    let registry = registry.clone();
-    let token = tasks.token();
-    tasks.spawn("registry-cache", async move {
-        token.run_until_cancelled(follow_forever(&registry, from)).await;
-    });
-}
-
-async fn follow_forever(registry: &Registry, mut from: Revision) {
-    let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_secs(5));
-    loop {
-        match registry.inner.store.watch("", from).await {
-            Ok(mut watch) => loop {
-                match watch.next().await {
-                    Ok(changes) => {
-                        backoff.reset();
-                        registry.inner.cache.apply(registry, changes);
-                        from = registry.inner.cache.applied();
-                    }
-                    Err(WatchEnd::Lagged) => break,
-                    Err(WatchEnd::Closed) => return,
-                }
-            },
-            Err(StoreError::Compacted { .. }) => {
-                if let Err(e) = reload(registry).await {
-                    tracing::error!("reload the cache after compaction: {e}");
-                }
-                from = registry.inner.cache.applied();
-            }
-            Err(StoreError::Closed | StoreError::Failed { .. }) => return,
-            Err(e) => tracing::warn!("watch the store: {e}"),
-        }
-        tokio::time::sleep(backoff.next()).await;
-    }
-}
-
-/// History is lost: compare with the store, apply the difference, and let all watchers start anew.
-async fn reload(registry: &Registry) -> Result<(), StoreError> {
-    let cache = &registry.inner.cache;
-    let (entries, revision) = registry.inner.store.range(ROOT).await?;
-    let mut changes: Vec<Change> = Vec::new();
-    let known: std::collections::HashSet<Key> = entries.iter().map(|e| e.key.clone()).collect();
-    for bucket in cache.buckets.load().iter() {
-        let gone: Vec<Key> =
-            bucket.read().objects.keys().filter(|k| !known.contains(*k)).cloned().collect();
-        for key in gone {
-            let previous = Entry {
-                key: key.clone(),
-                value: Bytes::new(),
-                create_revision: revision,
-                mod_revision: revision,
-            };
-            changes.push(Change::Delete { key, revision, previous });
-        }
-    }
-    let stale = |e: &Entry| {
-        let held =
-            cache.bucket_of(&e.key).and_then(|b| b.read().objects.get(&e.key).map(|o| o.revision));
-        held.is_none_or(|r| r < e.mod_revision)
-    };
-    changes.extend(entries.into_iter().filter(stale).map(Change::Put));
-    changes.sort_by_key(Change::revision);
-    cache.apply(registry, changes);
-    for bucket in cache.buckets.load().iter() {
-        bucket.write().forget(revision);
-    }
-    cache.applied.send_replace(revision.0);
-    Ok(())
 }
