@@ -2,6 +2,8 @@
 //!
 //! In: a kind, objects and `now`. Out: a `Table` object.
 
+use std::borrow::Borrow;
+
 use serde_json::{Value, json};
 
 use crate::kinds::KindInfo;
@@ -33,15 +35,16 @@ impl Include {
 
 /// A table of these objects. `meta` is the list's metadata; `columns` false leaves out the definitions (later events of
 /// a watch).
-pub fn table<'a>(
+pub fn table(
     kind: &KindInfo,
-    objects: impl IntoIterator<Item = &'a Value>,
+    objects: impl IntoIterator<Item = impl Borrow<Value>>,
     meta: &Value,
     include: Include,
     columns: bool,
     now: Timestamp,
 ) -> Value {
-    let rows: Vec<Value> = objects.into_iter().map(|o| row(kind, o, include, now)).collect();
+    let rows: Vec<Value> =
+        objects.into_iter().map(|o| row(kind, o.borrow(), include, now)).collect();
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",

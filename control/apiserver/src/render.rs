@@ -3,6 +3,7 @@
 //! In: stored objects, encoded already. Out: bytes. The plain form copies those bytes; only tables and metadata-only
 //! forms are encoded anew.
 
+use std::borrow::Borrow;
 use std::time::SystemTime;
 
 use beeline_api::table::{self, Include};
@@ -43,18 +44,18 @@ impl Renderer {
 
     pub(crate) fn object(&self, object: &Object) -> Bytes {
         // A part of an object (a Scale, a Status) has no table of its own.
-        let own = object.value["kind"] == self.kind.kind;
+        let own = || object.value["kind"] == self.kind.kind;
         match self.form {
-            Form::Table(version) if own => {
+            Form::Table(version) if own() => {
                 let meta =
                     json!({ "resourceVersion": object.value["metadata"]["resourceVersion"] });
-                self.encode(&self.table([&object.value], &meta, version, true))
+                self.encode(&self.table([&*object.value], &meta, version, true))
             }
-            Form::Partial(version) if own => self.encode(&partial(&object.value, version)),
+            Form::Partial(version) if own() => self.encode(&partial(&object.value, version)),
             Form::Object | Form::Table(_) | Form::Partial(_) if self.pretty => {
                 self.encode(&object.value)
             }
-            Form::Object | Form::Table(_) | Form::Partial(_) => object.json.clone(),
+            Form::Object | Form::Table(_) | Form::Partial(_) => object.json(),
         }
     }
 
@@ -68,11 +69,12 @@ impl Renderer {
         }
         match self.form {
             Form::Table(version) => {
-                self.encode(&self.table(list.items.iter().map(|o| &o.value), &meta, version, true))
+                let items = list.items.iter().map(|o| o.glance());
+                self.encode(&self.table(items, &meta, version, true))
             }
             Form::Partial(version) => {
                 let items: Vec<Value> =
-                    list.items.iter().map(|o| partial(&o.value, version)).collect();
+                    list.items.iter().map(|o| partial(&o.glance(), version)).collect();
                 self.encode(&json!({
                     "kind": "PartialObjectMetadataList", "apiVersion": format!("meta.k8s.io/{version}"),
                     "metadata": meta, "items": items,
@@ -83,7 +85,7 @@ impl Renderer {
     }
 
     fn plain_list(&self, list: &List, meta: &Value) -> Bytes {
-        let size: usize = list.items.iter().map(|o| o.json.len() + 1).sum();
+        let size: usize = list.items.iter().map(|o| o.json_len() + 1).sum();
         let mut out = BytesMut::with_capacity(size + 256);
         let head = format!(
             "{{\"kind\":\"{}\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
@@ -95,7 +97,7 @@ impl Renderer {
             if index > 0 {
                 out.extend_from_slice(b",");
             }
-            out.extend_from_slice(&object.json);
+            object.append_json(&mut out);
         }
         out.extend_from_slice(b"]}");
         if self.pretty {
@@ -112,20 +114,20 @@ impl Renderer {
         out.extend_from_slice(event.kind.as_str().as_bytes());
         out.extend_from_slice(b"\",\"object\":");
         match self.form {
-            Form::Object => out.extend_from_slice(&object.json),
+            Form::Object => object.append_json(out),
             Form::Partial(version) => append(out, &partial(&object.value, version)),
             Form::Table(version) => {
                 let meta = json!({ "resourceVersion": event.revision.0.to_string() });
-                let rows = (event.kind != EventKind::Bookmark).then_some(&object.value);
+                let rows = (event.kind != EventKind::Bookmark).then_some(&*object.value);
                 append(out, &self.table(rows, &meta, version, std::mem::take(first)));
             }
         }
         out.extend_from_slice(b"}\n");
     }
 
-    fn table<'o>(
+    fn table(
         &self,
-        objects: impl IntoIterator<Item = &'o Value>,
+        objects: impl IntoIterator<Item = impl Borrow<Value>>,
         meta: &Value,
         version: &str,
         columns: bool,

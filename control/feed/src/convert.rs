@@ -194,6 +194,6 @@ pub(crate) fn object(kind: &str, object: &Object) -> wire::Object {
         namespace: object.namespace().to_owned(),
         name: object.name().to_owned(),
         revision: object.revision.0,
-        json: object.json.to_vec(),
+        json: object.json().to_vec(),
     }
 }

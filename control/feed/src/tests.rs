@@ -6,7 +6,7 @@ use beeline_api::{KindInfo, kinds};
 use beeline_kit::{SystemClock, Tasks};
 use beeline_proto::feed as wire;
 use beeline_proto::feed::change::Kind;
-use beeline_registry::{Caller, Object, Options, Registry, Target, WriteOptions};
+use beeline_registry::{Caller, DeleteOptions, Object, Options, Registry, Target, WriteOptions};
 use beeline_store::Memory;
 use serde_json::{Value, json};
 
@@ -28,18 +28,36 @@ impl Maker {
     }
 
     async fn object(&self, kind: &'static KindInfo, object: Value) -> Arc<Object> {
+        self.make(kind, object, true).await
+    }
+
+    async fn make(&self, kind: &'static KindInfo, object: Value, dry_run: bool) -> Arc<Object> {
         let target = Target::collection(kind, Some("default"));
-        let options = WriteOptions { dry_run: true, ..WriteOptions::default() };
+        let options = WriteOptions { dry_run, ..WriteOptions::default() };
         self.registry.create(&Caller::system("test"), &target, object, &options).await.unwrap()
     }
 
     async fn pod(&self, name: &str, map: &str) -> Arc<Object> {
-        let pod = json!({
-            "metadata": { "name": name }, "spec": { "nodeName": "n1", "containers": [{ "name": "c", "image": "i",
-                "envFrom": [{ "configMapRef": { "name": map } }] }] },
-        });
-        self.object(&kinds::POD, pod).await
+        self.object(&kinds::POD, pod(name, map)).await
     }
+
+    /// A pod whose end was asked for.
+    async fn ending_pod(&self, name: &str, map: &str) -> Arc<Object> {
+        self.make(&kinds::POD, pod(name, map), false).await;
+        let (caller, target) =
+            (Caller::system("test"), Target::object(&kinds::POD, Some("default"), name));
+        let ended = self.registry.delete(&caller, &target, &DeleteOptions::default()).await;
+        let ended = Arc::clone(ended.unwrap().object());
+        assert!(ended.deleting());
+        ended
+    }
+}
+
+fn pod(name: &str, map: &str) -> Value {
+    json!({
+        "metadata": { "name": name }, "spec": { "nodeName": "n1", "containers": [{ "name": "c", "image": "i",
+            "envFrom": [{ "configMapRef": { "name": map } }] }] },
+    })
 }
 
 fn text(changes: &[Addressed]) -> Vec<String> {
@@ -199,9 +217,7 @@ async fn pods_whose_end_was_asked_for_are_ready_only_where_that_does_not_matter(
         });
         world.put(&kinds::ENDPOINT_SLICE, &maker.object(&kinds::ENDPOINT_SLICE, slice).await);
         world.put(&kinds::POD, &maker.pod("p", "m").await);
-        let mut ending = maker.pod("p", "m").await;
-        let value = &mut Arc::get_mut(&mut ending).unwrap().value;
-        value["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        let ending = maker.ending_pod("p", "m").await;
         let changes = world.put(&kinds::POD, &ending);
         let told = changes.iter().find_map(|(_, kind)| match kind {
             Kind::Slice(slice) => Some(slice.endpoints[0].clone()),

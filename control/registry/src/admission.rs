@@ -61,7 +61,7 @@ pub(crate) fn object(
 /// LimitRanges of the namespace: defaults first, then what may be asked for.
 fn limited(registry: &Registry, kind: &KindInfo, object: &mut Value) -> Result<(), ApiError> {
     let ranges = registry.snapshot(&LIMIT_RANGE, Some(meta::namespace(object)));
-    let ranges: Vec<&Value> = ranges.iter().map(|range| &range.value).collect();
+    let ranges: Vec<&Value> = ranges.iter().map(|range| &*range.value).collect();
     let wrong = if *kind == POD {
         limits::fill(&ranges, object);
         limits::check_pod(&ranges, object)

@@ -82,14 +82,12 @@ impl Step {
 
     /// Encoded size of the version that only history may still hold.
     fn bytes(&self) -> usize {
-        self.previous.as_ref().map_or(0, |o| o.json.len())
+        self.previous.as_ref().map_or(0, |o| o.json_len())
     }
 
     /// The last state with this step's revision, as `DELETED` shows it; made at most once for all watchers.
     pub(crate) fn last_state(&self) -> Option<Arc<Object>> {
-        let make = || {
-            self.previous.as_ref().map(|p| Arc::new(Object::new(p.value.clone(), self.revision)))
-        };
+        let make = || self.previous.as_ref().map(|p| Arc::new(p.at(self.revision)));
         self.gone.get_or_init(make).clone()
     }
 }

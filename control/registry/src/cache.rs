@@ -1,13 +1,12 @@
 //! Everything the store holds, decoded, by kind; kept up to date by one task that follows the store.
 //! Definitions among it make further kinds, each with a bucket from the moment it is established.
 //!
-//! In: the store's changes. Out: buckets, and the revision up to which they are complete. Writers leave what they wrote
-//! in `inflight` so that it need not be decoded again.
+//! In: the store's changes. Out: buckets, and the revision up to which they are complete.
 
 mod definitions;
 mod follow;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,12 +15,10 @@ use beeline_api::custom::Defined;
 use beeline_api::kinds::CUSTOM_RESOURCE_DEFINITION;
 use beeline_api::{ApiError, KindInfo, Kinds};
 use beeline_store::{Change, Entry, Key, Revision, Store};
-use bytes::Bytes;
-use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
 use crate::bucket::{Bucket, Objects, under};
-use crate::object::Object;
+use crate::object::{self, Object};
 use crate::options::Options;
 use crate::registry::{OpenError, Registry};
 use crate::roles;
@@ -45,20 +42,6 @@ pub(crate) struct Cache {
     /// Told of changes of kinds that are yet to come, too.
     of_all: Mutex<Vec<Weak<Notify>>>,
     applied: watch::Sender<u64>,
-    inflight: Mutex<HashMap<usize, Inflight>>,
-}
-
-/// A write on its way, by the address of its bytes: the value, then the object it became.
-enum Inflight {
-    Written(Value),
-    Taken,
-    Applied(Arc<Object>),
-}
-
-/// A writer's slot; leaving it removes what is left there.
-pub(crate) struct Slot<'a> {
-    cache: &'a Cache,
-    bytes: Bytes,
 }
 
 impl Cache {
@@ -77,7 +60,6 @@ impl Cache {
             history_max: options.history_per_kind,
             of_all: Mutex::default(),
             applied: watch::channel(revision.0).0,
-            inflight: Mutex::new(HashMap::new()),
         };
         // Definitions first: what the rest is depends on them.
         let prefix = CUSTOM_RESOURCE_DEFINITION.key_prefix();
@@ -99,7 +81,7 @@ impl Cache {
                 tracing::warn!(key = %entry.key, "stored object of an unknown kind is left alone");
                 continue;
             };
-            let object = decode(&entry).map_err(|e| OpenError::Decode {
+            let object = read(&entry).map_err(|e| OpenError::Decode {
                 key: entry.key.to_string(),
                 why: e.to_string(),
             })?;
@@ -199,34 +181,6 @@ impl Cache {
         nudge
     }
 
-    /// Leaves a value for the follower to pick up.
-    pub(crate) fn announce(&self, bytes: &Bytes, value: Value) -> Slot<'_> {
-        self.inflight().insert(address(bytes), Inflight::Written(value));
-        Slot { cache: self, bytes: bytes.clone() }
-    }
-
-    fn inflight(&self) -> std::sync::MutexGuard<'_, HashMap<usize, Inflight>> {
-        self.inflight.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The object of an entry: what a writer here announced, else decoded.
-    fn object(&self, entry: &Entry) -> Result<Arc<Object>, serde_json::Error> {
-        let announced = match self.inflight().get_mut(&address(&entry.value)) {
-            Some(slot) => std::mem::replace(slot, Inflight::Taken),
-            None => return decode(entry).map(Arc::new),
-        };
-        let object = match announced {
-            Inflight::Written(value) => Arc::new(Object::new(value, entry.mod_revision)),
-            Inflight::Applied(object) => object,
-            Inflight::Taken => Arc::new(decode(entry)?),
-        };
-        // Only if the writer still waits: an entry without its slot would outlive its bytes.
-        if let Some(slot) = self.inflight().get_mut(&address(&entry.value)) {
-            *slot = Inflight::Applied(Arc::clone(&object));
-        }
-        Ok(object)
-    }
-
     /// Applies changes in order. The second of each pair of objects is the one before.
     fn apply(&self, registry: &Registry, changes: Vec<Change>) {
         let Some(last) = changes.last().map(Change::revision) else { return };
@@ -234,8 +188,8 @@ impl Cache {
             let revision = change.revision();
             let Some(bucket) = self.bucket_of(change.key()) else { continue };
             let (key, new) = match change {
-                Change::Put(entry) => match self.object(&entry) {
-                    Ok(object) => (entry.key, Some(object)),
+                Change::Put(entry) => match read(&entry) {
+                    Ok(object) => (entry.key, Some(Arc::new(object))),
                     Err(e) => {
                         tracing::error!(key = %entry.key, "stored object does not decode and is ignored: {e}");
                         continue;
@@ -254,28 +208,8 @@ impl Cache {
     }
 }
 
-impl Slot<'_> {
-    /// The object the follower made of it; None if it saw other bytes (a store that does not share them).
-    pub(crate) fn take(self) -> Result<Arc<Object>, Option<Value>> {
-        match self.cache.inflight().remove(&address(&self.bytes)) {
-            Some(Inflight::Applied(object)) => Ok(object),
-            Some(Inflight::Written(value)) => Err(Some(value)),
-            Some(Inflight::Taken) | None => Err(None),
-        }
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        self.cache.inflight().remove(&address(&self.bytes));
-    }
-}
-
-fn address(bytes: &Bytes) -> usize {
-    bytes.as_ptr().addr()
-}
-
-fn decode(entry: &Entry) -> Result<Object, serde_json::Error> {
-    let value: Value = serde_json::from_slice(&entry.value)?;
-    Ok(Object::new(value, entry.mod_revision))
+/// The object of an entry.
+fn read(entry: &Entry) -> Result<Object, serde_json::Error> {
+    let text = object::from_store(entry.value.clone())?;
+    Ok(Object::stored(text, entry.mod_revision))
 }

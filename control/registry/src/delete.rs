@@ -75,7 +75,7 @@ async fn attempt(
     if gone {
         return storing::remove(registry, place, old).await.map(Deleted::Gone);
     }
-    if new == old.value {
+    if new == *old.value {
         return Ok(Deleted::Pending(Arc::clone(old)));
     }
     Ok(Deleted::Pending(storing::put(registry, place, new, Some(old.revision)).await?))

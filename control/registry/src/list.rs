@@ -151,7 +151,8 @@ fn encode(rv: i64, start: &str) -> String {
 
 fn select(target: &Target, scope: &str, page: &Page, o: &ListOptions) -> List {
     let matches = |object: &Object| {
-        o.labels.matches(object.labels()) && o.fields.matches(target.kind, &object.value)
+        (o.labels.is_empty() || o.labels.matches(object.labels()))
+            && (o.fields.is_empty() || o.fields.matches(target.kind, &object.value))
     };
     let mut range = under(&page.objects, &page.start, scope);
     let mut items: Vec<Arc<Object>> = Vec::new();
@@ -167,15 +168,19 @@ fn select(target: &Target, scope: &str, page: &Page, o: &ListOptions) -> List {
             break;
         }
     }
-    let more =
-        if items.len() == max { range.filter(|(_, object)| matches(object)).count() } else { 0 };
+    let unfiltered = o.labels.is_empty() && o.fields.is_empty();
+    let more = match (items.len() == max, unfiltered) {
+        (false, _) => 0,
+        (true, true) => range.count(),
+        // That there are more is all that anybody is told of a selection.
+        (true, false) => usize::from(range.any(|(_, object)| matches(object))),
+    };
     let token = (more > 0).then(|| {
         encode(
             i64::try_from(page.revision.0).unwrap_or(i64::MAX),
             &format!("{}\0", &last[scope.len()..]),
         )
     });
-    let unfiltered = o.labels.is_empty() && o.fields.is_empty();
     let remaining = (more > 0 && unfiltered).then_some(more as u64);
     List { items, revision: page.revision, continue_token: token, remaining }
 }

@@ -1,24 +1,40 @@
 //! Stored objects as everyone shares them, and what lists and watches are made of.
 
+mod text;
+
 use std::any::Any;
+use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use beeline_api::ApiError;
 use beeline_store::Revision;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// One version of one object. Immutable, encoded once, shared by all.
+pub(crate) use text::{encode, from_store};
+
+/// One version of one object. Immutable and shared by all.
+///
+/// It is the bytes that the store holds, which most objects stay for all their life: they are answered, listed and watched
+/// without being decoded. Who looks inside has them decoded once.
 #[derive(Debug)]
 pub struct Object {
     /// The object, resourceVersion, apiVersion and kind included.
-    pub value: Value,
-    /// The same, encoded.
-    pub json: Bytes,
+    pub value: Decoded,
     /// Revision of the write that made this version.
     pub revision: Revision,
     typed: OnceLock<Arc<dyn Any + Send + Sync>>,
+}
+
+/// A value that is decoded when first looked at.
+#[derive(Debug)]
+pub struct Decoded {
+    text: OnceLock<Bytes>,
+    /// What the text lacks: the revision of a stored object.
+    revision: Option<Revision>,
+    value: OnceLock<Value>,
 }
 
 /// A version is told by its revision; views compare versions of one key only.
@@ -28,18 +44,103 @@ impl PartialEq for Object {
     }
 }
 
+// === impl Decoded ===
+
+impl Decoded {
+    fn text(&self) -> &Bytes {
+        self.text.get_or_init(|| match self.value.get() {
+            Some(value) => Bytes::from(serde_json::to_vec(value).unwrap_or_default()),
+            None => Bytes::new(),
+        })
+    }
+
+    fn decode(&self) -> Value {
+        text::decode(self.text(), self.revision).unwrap_or_else(|why| {
+            tracing::error!("a stored object does not decode and is taken for an empty one: {why}");
+            Value::Null
+        })
+    }
+}
+
+impl Deref for Decoded {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        self.value.get_or_init(|| self.decode())
+    }
+}
+
+// === impl Object ===
+
 impl Object {
-    /// Puts the revision into the object and encodes it.
-    pub(crate) fn new(mut value: Value, revision: Revision) -> Self {
+    /// Of bytes that [`from_store`] or [`encode`] gave.
+    pub(crate) fn stored(text: Bytes, revision: Revision) -> Self {
+        let value = Decoded {
+            text: OnceLock::from(text),
+            revision: Some(revision),
+            value: OnceLock::new(),
+        };
+        Self { value, revision, typed: OnceLock::new() }
+    }
+
+    /// The same, of a value that its writer has at hand.
+    pub(crate) fn written(text: Bytes, mut value: Value, revision: Revision) -> Self {
         value["metadata"]["resourceVersion"] = Value::from(revision.0.to_string());
-        let json = Bytes::from(serde_json::to_vec(&value).unwrap_or_default());
-        Self { value, json, revision, typed: OnceLock::new() }
+        let object = Self::stored(text, revision);
+        let _ = object.value.value.set(value);
+        object
     }
 
     /// An object that is no stored version: dry-run results, `Scale`, `Status`.
     pub(crate) fn transient(value: Value, revision: Revision) -> Self {
-        let json = Bytes::from(serde_json::to_vec(&value).unwrap_or_default());
-        Self { value, json, revision, typed: OnceLock::new() }
+        let value = Decoded { text: OnceLock::new(), revision: None, value: OnceLock::from(value) };
+        Self { value, revision, typed: OnceLock::new() }
+    }
+
+    /// The same object with another revision: that of its end.
+    pub(crate) fn at(&self, revision: Revision) -> Self {
+        match self.value.revision {
+            Some(_) => Self::stored(self.value.text().clone(), revision),
+            None => {
+                let mut value = self.value.clone();
+                value["metadata"]["resourceVersion"] = Value::from(revision.0.to_string());
+                Self::transient(value, revision)
+            }
+        }
+    }
+
+    /// Appends the object, encoded.
+    pub fn append_json(&self, out: &mut BytesMut) {
+        text::append(self.value.text(), self.value.revision, out);
+    }
+
+    /// The object, encoded.
+    pub fn json(&self) -> Bytes {
+        if self.value.revision.is_none() {
+            return self.value.text().clone();
+        }
+        let mut out = BytesMut::with_capacity(self.json_len());
+        self.append_json(&mut out);
+        out.freeze()
+    }
+
+    /// How long that is, to within a few bytes.
+    pub fn json_len(&self) -> usize {
+        self.value.text().len() + text::REVISION_LEN_MAX
+    }
+
+    /// The object for one look: decoded and forgotten again, unless somebody has decoded it for good. For those who go
+    /// through many objects.
+    pub fn glance(&self) -> Cow<'_, Value> {
+        match self.value.value.get() {
+            Some(value) => Cow::Borrowed(value),
+            None => Cow::Owned(self.value.decode()),
+        }
+    }
+
+    /// Whether `"field"` occurs anywhere in it: told without decoding. A no is certain.
+    pub fn may_have(&self, field: &str) -> bool {
+        memchr::memmem::find(self.value.text(), field.as_bytes()).is_some()
     }
 
     fn meta(&self, field: &str) -> &str {
@@ -76,7 +177,11 @@ impl Object {
         if let Some(known) = self.typed.get().and_then(|any| Arc::clone(any).downcast::<K>().ok()) {
             return Ok(known);
         }
-        let decoded = K::deserialize(&self.value).map_err(|e| {
+        let decoded = match self.value.value.get() {
+            Some(value) => K::deserialize(value),
+            None => serde_json::from_slice(&self.json()),
+        };
+        let decoded = decoded.map_err(|e| {
             ApiError::internal(format!(
                 "decode {} {}/{}: {e}",
                 self.value["kind"],

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use beeline_api::{ApiError, KindInfo};
 use beeline_store::{Revision, StoreError};
-use bytes::Bytes;
 use serde_json::Value;
 
 use crate::conversion;
-use crate::object::Object;
+use crate::object::{self, Object};
 use crate::registry::Registry;
 
 /// Where a write goes.
@@ -50,27 +49,15 @@ pub(crate) async fn put(
         }
         value["apiVersion"] = Value::from(stored.api_version());
     }
-    if let Some(meta) = value["metadata"].as_object_mut() {
-        meta.remove("resourceVersion");
-    }
-    let encoded = serde_json::to_vec(&value);
-    let bytes = Bytes::from(encoded.map_err(|e| PutError::Refused(ApiError::internal(e)))?);
-    let slot = inner.cache.announce(&bytes, value);
+    let encoded = object::encode(value);
+    let (text, value) = encoded.map_err(|e| PutError::Refused(ApiError::internal(e)))?;
     let written = match expected {
-        None => inner.store.create(place.key, bytes.clone()).await,
-        Some(at) => inner.store.update(place.key, bytes.clone(), at).await,
+        None => inner.store.create(place.key, text.clone()).await,
+        Some(at) => inner.store.update(place.key, text.clone(), at).await,
     };
     let revision = written.map_err(|e| PutError::Refused(refusal(place, e)))?;
     inner.cache.reach(revision).await.map_err(PutError::Unseen)?;
-    match slot.take() {
-        Ok(object) => Ok(object),
-        Err(Some(value)) => Ok(Arc::new(Object::new(value, revision))),
-        Err(None) => {
-            let value = serde_json::from_slice(&bytes);
-            let value = value.map_err(|e| PutError::Unseen(ApiError::internal(e)))?;
-            Ok(Arc::new(Object::new(value, revision)))
-        }
-    }
+    Ok(Arc::new(Object::written(text, value, revision)))
 }
 
 /// Removes; gives the last state with the revision of the removal.
@@ -86,7 +73,7 @@ pub(crate) async fn remove(
         .await
         .map_err(|e| refusal(place, e))?;
     registry.inner.cache.reach(revision).await?;
-    Ok(Arc::new(Object::new(last.value.clone(), revision)))
+    Ok(Arc::new(last.at(revision)))
 }
 
 /// A store's refusal in upstream's words.

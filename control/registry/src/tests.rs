@@ -114,7 +114,7 @@ async fn survives_reopening() {
         .unwrap();
     let second = Registry::open(store, Options::default(), &tasks).await.unwrap();
     let again = second.get(&caller, &Target::object(&SERVICE, Some("default"), "a")).await.unwrap();
-    assert_eq!(again.value, made.value);
+    assert_eq!(*again.value, *made.value);
     let wish = json!({ "spec": { "clusterIP": made.value["spec"]["clusterIP"] } });
     let taken = second
         .create(&caller, &target, service("b", &wish), &WriteOptions::default())

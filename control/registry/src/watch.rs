@@ -37,8 +37,8 @@ pub(crate) struct Filter {
 impl Filter {
     fn matches(&self, object: &Object) -> bool {
         self.name.as_deref().is_none_or(|name| name == object.name())
-            && self.labels.matches(object.labels())
-            && self.fields.matches(self.kind, &object.value)
+            && (self.labels.is_empty() || self.labels.matches(object.labels()))
+            && (self.fields.is_empty() || self.fields.matches(self.kind, &object.value))
     }
 
     /// What this watcher sees of a step.
