@@ -44,8 +44,8 @@ pub struct Node {
 #[derive(Clone, Debug, Default)]
 pub struct State {
     /// Every object that has owners, or is one that waits for its dependents.
-    pub nodes: Vec<Node>,
-    /// The unique ids of all objects, read after `nodes`: an owner that is not among them is gone.
+    pub nodes: Vec<Arc<Node>>,
+    /// The unique ids of those owners that are there, looked up after `nodes` were read: another is gone.
     pub present: HashSet<String>,
     /// The kinds that are served.
     pub kinds: Arc<Kinds>,
@@ -113,7 +113,7 @@ impl<'a> Graph<'a> {
                 dependents.entry(owner.uid.as_str()).or_default().push(node);
             }
         }
-        let by_uid = state.nodes.iter().map(|n| (n.object.uid.as_str(), n)).collect();
+        let by_uid = state.nodes.iter().map(|n| (n.object.uid.as_str(), &**n)).collect();
         Self { state, by_uid, dependents }
     }
 

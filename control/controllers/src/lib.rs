@@ -214,8 +214,9 @@ impl Run {
         self.run("namespaces", any(), SELDOM, Some(CALM), |client: &Client, _| {
             namespace::plan(&read::namespaces(client))
         });
-        self.run("garbage", any(), SELDOM, Some(CALM), |client: &Client, _| {
-            garbage::plan(&read::garbage(client))
+        let mut dependents = read::Dependents::default();
+        self.run("garbage", any(), SELDOM, Some(CALM), move |client: &Client, _| {
+            garbage::plan(&dependents.read(client))
         });
     }
 

@@ -2,19 +2,20 @@
 //!
 //! In: the cache. Out: states. Decides nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+mod dependents;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use beeline_api::{KindInfo, kinds};
 use beeline_registry::{Client, Object, View};
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::Value;
 
 use crate::write::ObjectId;
-use crate::{
-    definition, deployment, garbage, loadbalancer, namespace, node, replicaset, serviceaccount,
-};
+use crate::{definition, deployment, loadbalancer, namespace, node, replicaset, serviceaccount};
+
+pub(crate) use dependents::Dependents;
 
 pub(crate) fn deployments(client: &Client) -> deployment::State {
     deployment::State {
@@ -127,36 +128,6 @@ fn defined(
     instances: Vec<(&'static KindInfo, ObjectId, bool)>,
 ) -> definition::Defined {
     definition::Defined { object: id(object), value: object.value.clone(), instances }
-}
-
-/// Objects with owners or waiting finalizers first, then who is there: an owner older than its
-/// dependent cannot be missed that way.
-pub(crate) fn garbage(client: &Client) -> garbage::State {
-    let mut nodes = Vec::new();
-    let served = client.registry().kinds();
-    let all = || served.iter().filter(|kind| *kind != &kinds::EVENT);
-    for kind in all() {
-        for object in client.registry().snapshot(kind, None) {
-            let meta = &object.value["metadata"];
-            if meta.get("ownerReferences").is_none() && meta.get("finalizers").is_none() {
-                continue;
-            }
-            nodes.push(garbage::Node {
-                kind,
-                object: id(&object),
-                resource_version: text(&meta["resourceVersion"]),
-                deleting: object.deleting(),
-                finalizers: parse(&meta["finalizers"]),
-                owners: parse::<Vec<OwnerReference>>(&meta["ownerReferences"]),
-            });
-        }
-    }
-    let mut present = HashSet::new();
-    for kind in all() {
-        let objects = client.registry().snapshot(kind, None);
-        present.extend(objects.iter().map(|object| object.uid().to_owned()));
-    }
-    garbage::State { nodes, present, kinds: client.registry().kinds() }
 }
 
 fn id(object: &Object) -> ObjectId {

@@ -33,6 +33,7 @@ fn ending(mut node: Node, finalizer: &str) -> Node {
 
 fn planned(nodes: Vec<Node>) -> Vec<String> {
     let present = nodes.iter().map(|n| n.object.uid.clone()).collect();
+    let nodes = nodes.into_iter().map(Arc::new).collect();
     plan(&State { nodes, present, ..State::default() }).iter().map(ToString::to_string).collect()
 }
 
