@@ -6,12 +6,18 @@ use serde_json::Value;
 
 use crate::status::ApiError;
 
-pub mod apply;
+mod apply;
+mod compare;
 mod fieldset;
+mod managers;
 pub mod schema;
 mod strategic;
+mod update;
 
+pub use apply::apply;
+pub use managers::Writer;
 pub use strategic::strategic;
+pub use update::track;
 
 /// Most operations one JSON patch may have.
 const OPERATIONS_MAX: usize = 10_000;

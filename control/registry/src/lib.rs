@@ -17,6 +17,7 @@ mod conversion;
 mod delete;
 mod limits;
 mod list;
+mod managing;
 mod object;
 mod options;
 mod patching;
@@ -42,7 +43,7 @@ pub use client::{Api, Client, Kind};
 pub use conversion::{Endpoint, Webhooks};
 pub use object::{Deleted, EventKind, List, Object, WatchEvent};
 pub use options::{
-    Caller, DeleteOptions, FieldValidation, ListOptions, Options, Patch, Preconditions,
+    Caller, DeleteOptions, FieldValidation, ListOptions, Options, Ownership, Patch, Preconditions,
     Propagation, Subresource, Target, VersionMatch, Warnings, WatchOptions, WriteOptions,
 };
 pub use registry::{OpenError, Registry};

@@ -223,6 +223,18 @@ impl Warnings {
     }
 }
 
+/// How a write comes to own fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ownership {
+    /// Who changes a field owns it.
+    #[default]
+    Written,
+    /// The body says it itself, being the result of an apply.
+    Applied,
+    /// As with `Written`; the write came through `/scale`.
+    Scaled,
+}
+
 /// Options of create, update and patch.
 #[derive(Debug, Clone, Default)]
 pub struct WriteOptions {
@@ -236,6 +248,8 @@ pub struct WriteOptions {
     pub duplicates: Vec<String>,
     /// Server-side apply: take over fields of others.
     pub force: bool,
+    /// Set by the registry itself.
+    pub ownership: Ownership,
     /// Where warnings go; keep a clone to read them.
     pub warnings: Warnings,
 }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use beeline_api::patch::apply::Applier;
-use beeline_api::{ApiError, decode, patch as patches, time};
+use beeline_api::{ApiError, decode, patch as patches};
 use serde_json::Value;
 
+use crate::managing;
 use crate::object::Object;
-use crate::options::{Caller, Patch, Subresource, Target, WriteOptions};
+use crate::options::{Caller, Ownership, Patch, Subresource, Target, WriteOptions};
 use crate::prepare;
 use crate::registry::Registry;
 use crate::scale;
@@ -27,6 +27,11 @@ pub(crate) async fn patch(
         return scale::patch(registry, caller, target, &patch, o).await;
     }
     let patch = checked(target, patch, o)?;
+    let ownership = match patch {
+        Patch::Apply(_) => Ownership::Applied,
+        Patch::Json(_) | Patch::Merge(_) | Patch::Strategic(_) => Ownership::Written,
+    };
+    let o = &WriteOptions { ownership, ..o.clone() };
     for _ in 0..CONFLICT_TRIES {
         let old = registry.newest(target.kind, target.namespace.as_deref(), &name).await?;
         let old = match (old, &patch) {
@@ -103,25 +108,8 @@ fn patched(
         Patch::Json(p) => patches::json(current, p),
         Patch::Merge(p) => patches::merge(current, p),
         Patch::Strategic(p) => patches::strategic(current, p, target.kind.schema()),
-        Patch::Apply(config) => apply(registry, caller, target, &current, config, o),
+        Patch::Apply(config) => managing::apply(registry, caller, target, (&current, config), o),
     }
-}
-
-fn apply(
-    registry: &Registry,
-    caller: &Caller,
-    target: &Target,
-    live: &Value,
-    config: &Value,
-    o: &WriteOptions,
-) -> Result<Value, ApiError> {
-    let by = Applier {
-        manager: o.field_manager.as_deref().unwrap_or(&caller.manager),
-        force: o.force,
-        time: &time::format(registry.now()),
-        subresource: target.subresource.map_or("", Subresource::name),
-    };
-    patches::apply::apply(live, config, target.kind.schema(), by)
 }
 
 async fn apply_new(
@@ -137,6 +125,6 @@ async fn apply_new(
     if named {
         return Err(ApiError::modified(target.kind, target.name.as_deref().unwrap_or_default()));
     }
-    let new = apply(registry, caller, target, &Value::Null, config, o)?;
+    let new = managing::apply(registry, caller, target, (&Value::Null, config), o)?;
     write::create(registry, caller, target, new, o).await
 }

@@ -190,14 +190,12 @@ pub(crate) fn keep_metadata(new: &mut Value, old: &Value) {
         }
     }
     match meta.get("managedFields").and_then(Value::as_array) {
-        None if !before["managedFields"].is_null() => {
-            meta.insert("managedFields".to_owned(), before["managedFields"].clone());
-        }
         // `[{}]` clears them.
-        Some(m) if m.iter().all(|e| e.as_object().is_none_or(serde_json::Map::is_empty)) => {
+        Some(given) if matches!(&given[..], [Value::Object(one)] if one.is_empty()) => {
             meta.remove("managedFields");
         }
-        _ => {}
+        Some(given) if !given.is_empty() => {}
+        _ => drop(meta.insert("managedFields".to_owned(), before["managedFields"].clone())),
     }
     meta.retain(|_, v| !v.is_null());
 }

@@ -9,7 +9,7 @@ use beeline_api::{ApiError, decode, patch as patches};
 use serde_json::{Value, json};
 
 use crate::object::Object;
-use crate::options::{Caller, Patch, Target, WriteOptions};
+use crate::options::{Caller, Ownership, Patch, Target, WriteOptions};
 use crate::prepare;
 use crate::registry::Registry;
 use crate::views;
@@ -83,6 +83,7 @@ async fn change(
 ) -> Result<Arc<Object>, ApiError> {
     let paths = paths(target)?;
     let name = target.name.as_deref().unwrap_or_default();
+    let o = &WriteOptions { ownership: Ownership::Scaled, ..o.clone() };
     for _ in 0..CONFLICT_TRIES {
         let old = registry.newest(target.kind, target.namespace.as_deref(), name).await?;
         let old = old.ok_or_else(|| ApiError::not_found(target.kind, name))?;

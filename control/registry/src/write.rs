@@ -12,7 +12,7 @@ use crate::options::{Caller, Subresource, Target, WriteOptions};
 use crate::registry::Registry;
 use crate::roles::escalation;
 use crate::storing::{self, Place, PutError};
-use crate::{admission, certificates, prepare, scale, views};
+use crate::{admission, certificates, managing, prepare, scale, views};
 
 /// Names tried for one `generateName`.
 const GENERATE_TRIES: usize = 8;
@@ -54,6 +54,7 @@ async fn create_named(
     let kind = target.kind;
     let name = meta::name(&value).to_owned();
     defaults(kind, &mut value);
+    managing::track(registry, caller, target, (&Value::Null, &mut value), o);
     (kind.prepare_create)(&mut value);
     if registry.kinds().is_terminating(kind) {
         let why = "create not allowed while custom resource definition is terminating";
@@ -202,6 +203,7 @@ pub(crate) async fn replace(
     let old = &views::object(registry, kind, Arc::clone(stored)).await?;
     let mut new = merged(target, body, &old.value);
     defaults(kind, &mut new);
+    managing::track(registry, caller, target, (&old.value, &mut new), o);
     let held = match target.subresource {
         None => {
             (kind.prepare_update)(&mut new, &old.value);

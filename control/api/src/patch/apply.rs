@@ -1,213 +1,152 @@
 //! Server-side apply: merging an applied configuration, and who owns which fields.
 //!
 //! In: the current object (or none), the applied configuration, the manager and the time. Out: the merged object with
-//! its `managedFields`, or a conflict that names the other managers. Only applied fields are tracked: ordinary updates
-//! take no ownership yet, so they cause no conflicts.
+//! its `managedFields`, or a conflict that names the other managers.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::fieldset::{self, Set};
+use super::compare::compare;
+use super::fieldset::{self, Fields};
+use super::managers::{Entry, Managers, Operation, Writer, strip};
 use super::schema::{Applying, Schema};
 use crate::status::{ApiError, Cause};
 
-/// Who applies, as what, and how.
-#[derive(Debug, Clone, Copy)]
-pub struct Applier<'a> {
-    /// Field manager.
-    pub manager: &'a str,
-    /// Take over fields of others.
-    pub force: bool,
-    /// Now, as RFC 3339.
-    pub time: &'a str,
-    /// `status`, or empty.
-    pub subresource: &'a str,
-}
+/// Owner of all that was there before anybody applied, where nobody was recorded.
+const BEFORE: &str = "before-first-apply";
 
-/// Applies `config` to `live` (null: creates).
+/// Applies `config` to `live` (null: creates). `force` takes over fields of others.
 pub fn apply(
     live: &Value,
     config: &Value,
     schema: Schema,
-    by: Applier<'_>,
+    has_status: bool,
+    by: Writer<'_>,
+    force: bool,
 ) -> Result<Value, ApiError> {
     if config["metadata"]["managedFields"].as_array().is_some_and(|m| !m.is_empty()) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
-    let api_version = config["apiVersion"].as_str().unwrap_or_default();
     let mut mine = fieldset::of_map(config.as_object().unwrap_or(&Map::new()), schema);
-    untracked(&mut mine);
-    let mut managers: Vec<Value> =
-        live["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
-    let own = take_own(&mut managers, by, api_version);
-    let before =
-        own.as_ref().and_then(|(_, m)| m["fieldsV1"].as_object().cloned()).unwrap_or_default();
-    let conflicts = conflicts(&managers, &mine, live, config);
-    if !conflicts.is_empty() && !by.force {
+    strip(&mut mine, by.subresource, has_status);
+    let mut managers = Managers::of(live);
+    if managers.0.is_empty() && !live.is_null() {
+        managers.0.push(before_first_apply(live, schema, by));
+    }
+    let own = managers.take(Operation::Apply, by);
+    let before = own.as_ref().map(|own| own.fields.clone()).unwrap_or_default();
+    let mut merged = merge(live, config, schema);
+    let mut owned = managers.owned();
+    owned.unite(&mine);
+    prune(&mut merged, &before, &owned, "");
+    let compared = compare(live, &merged, schema);
+    let written = compared.written();
+    let conflicts = conflicts(&managers, &written);
+    if !conflicts.is_empty() && !force {
         return Err(conflict_error(&conflicts));
     }
-    for conflict in &conflicts {
-        disown(&mut managers[conflict.index], &conflict.path);
+    managers.lose(&written);
+    managers.lose(&compared.removed);
+    match own {
+        // Applying the same twice writes once.
+        Some(own) if own.fields == mine => managers.0.push(own),
+        _ => managers.0.push(Entry::new(Operation::Apply, by, mine)),
     }
-    managers.retain(|m| m["fieldsV1"].as_object().is_some_and(|f| !f.is_empty()));
-    let mut merged = merge(live, config, schema);
-    remove_abandoned(&mut merged, before, &mine, &managers);
-    let place = own.as_ref().map_or(managers.len(), |(at, _)| (*at).min(managers.len()));
-    managers.insert(place, entry(own.map(|(_, m)| m), mine, by, api_version));
-    merged["metadata"]["managedFields"] = Value::Array(managers);
+    managers.put(&mut merged);
     Ok(merged)
 }
 
-/// Fields nobody owns.
-fn untracked(set: &mut Set) {
-    set.remove("f:apiVersion");
-    set.remove("f:kind");
-    let Some(meta) = set.get_mut("f:metadata").and_then(Value::as_object_mut) else { return };
-    for field in [
-        "name",
-        "namespace",
-        "uid",
-        "resourceVersion",
-        "creationTimestamp",
-        "generation",
-        "managedFields",
-        "selfLink",
-    ] {
-        meta.remove(&format!("f:{field}"));
-    }
-    if meta.is_empty() {
-        set.remove("f:metadata");
-    }
+fn before_first_apply(live: &Value, schema: Schema, by: Writer<'_>) -> Entry {
+    let mut fields = compare(&Value::Null, live, schema).added;
+    strip(&mut fields, "", false);
+    let api_version = live["apiVersion"].as_str().unwrap_or(by.api_version);
+    let was = Writer { manager: BEFORE, api_version, subresource: "", time: by.time };
+    Entry::new(Operation::Update, was, fields)
 }
 
-/// Takes this manager's earlier apply entry out of the list, with its place.
-fn take_own(
-    managers: &mut Vec<Value>,
-    by: Applier<'_>,
-    api_version: &str,
-) -> Option<(usize, Value)> {
-    let at = managers.iter().position(|m| {
-        m["manager"] == by.manager
-            && m["operation"] == "Apply"
-            && m["apiVersion"] == api_version
-            && m["subresource"].as_str().unwrap_or_default() == by.subresource
-    })?;
-    Some((at, managers.remove(at)))
-}
-
-/// The new entry; the old one where nothing changed, so that applying twice writes once.
-fn entry(own: Option<Value>, mine: Set, by: Applier<'_>, api_version: &str) -> Value {
-    if let Some(own) = own.filter(|o| o["fieldsV1"].as_object() == Some(&mine)) {
-        return own;
-    }
-    let mut entry = json!({
-        "manager": by.manager, "operation": "Apply", "apiVersion": api_version, "time": by.time,
-        "fieldsType": "FieldsV1", "fieldsV1": Value::Object(mine),
-    });
-    if !by.subresource.is_empty() {
-        entry["subresource"] = Value::from(by.subresource);
-    }
-    entry
-}
-
+/// Fields of one manager that would get another value.
 struct Conflict {
-    index: usize,
     manager: String,
-    path: Vec<String>,
+    paths: Vec<String>,
 }
 
-fn conflicts(managers: &[Value], mine: &Set, live: &Value, config: &Value) -> Vec<Conflict> {
-    let mut found = Vec::new();
-    for (index, manager) in managers.iter().enumerate() {
-        let Some(theirs) = manager["fieldsV1"].as_object() else { continue };
-        for path in fieldset::common(mine, theirs) {
-            if fieldset::lookup(live, &path) == fieldset::lookup(config, &path) {
-                continue;
-            }
-            let using = format!(
-                "conflict with {} using {} at {}",
-                manager["manager"],
-                manager["apiVersion"].as_str().unwrap_or_default(),
-                manager["time"].as_str().unwrap_or_default()
-            );
-            found.push(Conflict { index, manager: using, path });
-        }
-    }
+fn conflicts(managers: &Managers, written: &Fields) -> Vec<Conflict> {
+    let of = |entry: &Entry| {
+        let paths = entry.fields.common(written).paths();
+        let paths: Vec<String> = paths.iter().map(|path| fieldset::readable(path)).collect();
+        (!paths.is_empty()).then(|| Conflict { manager: described(entry), paths })
+    };
+    let mut found: Vec<Conflict> = managers.0.iter().filter_map(of).collect();
+    found.sort_by(|a, b| a.manager.cmp(&b.manager));
     found
 }
 
+/// A manager as a conflict names it. Who applies is told by the name alone.
+fn described(entry: &Entry) -> String {
+    let mut text = format!("{:?}", entry.manager);
+    if !entry.subresource.is_empty() {
+        text.push_str(&format!(" with subresource {:?}", entry.subresource));
+    }
+    if entry.operation == Operation::Update {
+        text.push_str(&format!(" using {}", entry.api_version));
+    }
+    text
+}
+
 fn conflict_error(conflicts: &[Conflict]) -> ApiError {
-    let plural = if conflicts.len() == 1 { "conflict" } else { "conflicts" };
-    let lines: Vec<String> = conflicts
-        .iter()
-        .map(|c| format!("{}: {}", c.manager, fieldset::readable(&c.path)))
-        .collect();
-    let text = if lines.len() == 1 { lines[0].clone() } else { lines.join("\n- ") };
-    let causes = conflicts.iter().map(|c| Cause {
-        reason: "FieldManagerConflict",
-        message: c.manager.clone(),
-        field: fieldset::readable(&c.path),
-    });
-    ApiError::new(
-        409,
-        "Conflict",
-        format!("Apply failed with {} {plural}: {text}", conflicts.len()),
-    )
-    .with_causes(causes.collect())
-}
-
-fn disown(manager: &mut Value, path: &[String]) {
-    let mut gone = Value::Object(Map::new());
-    for step in path.iter().rev() {
-        let mut outer = Map::new();
-        outer.insert(step.clone(), gone);
-        gone = Value::Object(outer);
-    }
-    if let (Some(set), Some(gone)) = (manager["fieldsV1"].as_object_mut(), gone.as_object()) {
-        fieldset::subtract(set, gone);
-    }
-}
-
-/// Fields this manager applied before, leaves out now, and nobody else owns.
-fn remove_abandoned(merged: &mut Value, mut before: Set, mine: &Set, others: &[Value]) {
-    fieldset::subtract(&mut before, mine);
-    for other in others.iter().filter_map(|m| m["fieldsV1"].as_object()) {
-        fieldset::subtract(&mut before, other);
-    }
-    // Items first: they are found by the keys that are fields too.
-    drop_items(merged, &before, mine, others, &mut Vec::new());
-    for path in fieldset::leaves(&before) {
-        fieldset::remove(merged, &path);
-    }
-}
-
-/// List items whose own entry (`.`) was given up are removed whole.
-fn drop_items(
-    merged: &mut Value,
-    given_up: &Set,
-    mine: &Set,
-    others: &[Value],
-    at: &mut Vec<String>,
-) {
-    for (step, below) in given_up {
-        let Some(below) = below.as_object() else { continue };
-        at.push(step.clone());
-        let owned = |set: &Set| {
-            let mut here = Some(set);
-            for step in at.iter() {
-                here = here.and_then(|s| s.get(step)).and_then(Value::as_object);
-            }
-            here.is_some()
-        };
-        if step.starts_with("k:")
-            && below.contains_key(".")
-            && !owned(mine)
-            && !others.iter().filter_map(|m| m["fieldsV1"].as_object()).any(owned)
-        {
-            fieldset::remove(merged, at);
-        } else {
-            drop_items(merged, below, mine, others, at);
+    let count: usize = conflicts.iter().map(|conflict| conflict.paths.len()).sum();
+    let message = match conflicts {
+        [Conflict { manager, paths }] if count == 1 => {
+            format!("Apply failed with 1 conflict: conflict with {manager}: {}", paths[0])
         }
-        at.pop();
+        several => {
+            let mut lines = Vec::new();
+            for Conflict { manager, paths } in several {
+                lines.push(format!("conflicts with {manager}:"));
+                lines.extend(paths.iter().map(|path| format!("- {path}")));
+            }
+            format!("Apply failed with {count} conflicts: {}", lines.join("\n"))
+        }
+    };
+    let causes = conflicts.iter().flat_map(|Conflict { manager, paths }| {
+        paths.iter().map(move |path| Cause {
+            reason: "FieldManagerConflict",
+            message: format!("conflict with {manager}"),
+            field: path.clone(),
+        })
+    });
+    ApiError::new(409, "Conflict", message).with_causes(causes.collect())
+}
+
+/// Removes what this manager applied before and nobody owns now, and what held nothing else. `within` is the step that led
+/// here: an item of a list that others have fields of keeps the fields that it is known by.
+fn prune(value: &mut Value, before: &Fields, owned: &Fields, within: &str) {
+    for (step, was) in before.below.iter().filter(|(step, _)| !fieldset::is_key(within, step)) {
+        let Some(held) = owned.at(step) else {
+            // Nobody has anything here, but what was never applied may be below.
+            give_up(value, step, was);
+            continue;
+        };
+        if let Some(next) = fieldset::step_into(value, step) {
+            prune(next, was, held, step);
+        }
+    }
+}
+
+/// Removes a field or item with all that was applied of it.
+fn give_up(value: &mut Value, step: &str, was: &Fields) {
+    if was.member {
+        fieldset::remove(value, step);
+        return;
+    }
+    let Some(next) = fieldset::step_into(value, step) else { return };
+    was.below.iter().for_each(|(step, was)| give_up(next, step, was));
+    let empty = match next {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    };
+    if empty {
+        fieldset::remove(value, step);
     }
 }
 

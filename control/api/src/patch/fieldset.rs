@@ -1,107 +1,172 @@
-//! Sets of field paths in the FieldsV1 form: `{"f:spec": {"f:replicas": {}}}`.
+//! Sets of fields as trees, and their FieldsV1 form: `{"f:spec": {"f:replicas": {}}}`.
+//!
+//! A step is `f:NAME`, `k:{KEYS}` for an item of a list by its keys, `v:VALUE` for an item of a set. A node may be in the set
+//! itself (`.` in FieldsV1 where there is more below), have members below it, or both; a node with neither is not kept.
+//! The format is that of upstream's structured-merge-diff, version 6.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
 use super::schema::{Applying, Rule, Schema};
 
-/// A set of fields: a FieldsV1 tree.
-pub(super) type Set = Map<String, Value>;
-
-/// All fields of a value.
-pub(super) fn of_map(map: &Map<String, Value>, schema: Schema) -> Set {
-    let mut set = Set::new();
-    for (field, value) in map {
-        let below = of_field(value, schema.rule(field));
-        set.insert(format!("f:{field}"), Value::Object(below));
-    }
-    set
+/// A set of fields.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Fields {
+    /// Whether the field at this node is in the set.
+    pub(super) member: bool,
+    /// What is below it.
+    pub(super) below: BTreeMap<String, Fields>,
 }
 
-fn of_field(value: &Value, rule: Rule) -> Set {
+// === impl Fields ===
+
+impl Fields {
+    fn leaf() -> Self {
+        Self { member: true, below: BTreeMap::new() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        !self.member && self.below.is_empty()
+    }
+
+    /// From FieldsV1. What is no object counts as an empty one.
+    pub(super) fn parse(fields: &Value) -> Self {
+        let mut node = Self::default();
+        for (step, below) in fields.as_object().into_iter().flatten() {
+            if step == "." {
+                node.member = true;
+                continue;
+            }
+            let mut child = Self::parse(below);
+            child.member |= child.below.is_empty();
+            node.below.insert(step.clone(), child);
+        }
+        node
+    }
+
+    /// As FieldsV1.
+    pub(super) fn to_value(&self) -> Value {
+        let mut map = Map::new();
+        if self.member && !self.below.is_empty() {
+            map.insert(".".to_owned(), json!({}));
+        }
+        map.extend(self.below.iter().map(|(step, below)| (step.clone(), below.to_value())));
+        Value::Object(map)
+    }
+
+    /// Adds one field.
+    pub(super) fn insert(&mut self, path: &[String]) {
+        let mut at = self;
+        for step in path {
+            at = at.below.entry(step.clone()).or_default();
+        }
+        at.member = true;
+    }
+
+    /// Adds all of `other`.
+    pub(super) fn unite(&mut self, other: &Self) {
+        self.member |= other.member;
+        for (step, theirs) in &other.below {
+            self.below.entry(step.clone()).or_default().unite(theirs);
+        }
+    }
+
+    /// Takes away the very fields that are in `other`; what is below one of them stays.
+    pub(super) fn subtract(&mut self, other: &Self) {
+        self.member &= !other.member;
+        self.below.retain(|step, mine| {
+            if let Some(theirs) = other.below.get(step) {
+                mine.subtract(theirs);
+            }
+            !mine.is_empty()
+        });
+    }
+
+    /// What is in both.
+    pub(super) fn common(&self, other: &Self) -> Self {
+        let mut both = Self { member: self.member && other.member, below: BTreeMap::new() };
+        for (step, mine) in &self.below {
+            let Some(theirs) = other.below.get(step) else { continue };
+            let common = mine.common(theirs);
+            if !common.is_empty() {
+                both.below.insert(step.clone(), common);
+            }
+        }
+        both
+    }
+
+    /// The node of one field, if anything is in the set there or below.
+    pub(super) fn at(&self, step: &str) -> Option<&Self> {
+        self.below.get(step)
+    }
+
+    /// All its fields.
+    pub(super) fn paths(&self) -> Vec<Vec<String>> {
+        let mut all = Vec::new();
+        self.collect(&mut Vec::new(), &mut all);
+        all
+    }
+
+    fn collect(&self, at: &mut Vec<String>, all: &mut Vec<Vec<String>>) {
+        if self.member {
+            all.push(at.clone());
+        }
+        for (step, below) in &self.below {
+            at.push(step.clone());
+            below.collect(at, all);
+            at.pop();
+        }
+    }
+}
+
+/// The fields that an applied configuration names.
+pub(super) fn of_map(map: &Map<String, Value>, schema: Schema) -> Fields {
+    let mut node = Fields::default();
+    for (field, value) in map {
+        let mut below = of_field(value, schema.rule(field));
+        let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
+        // Entries of maps are fields of their own, whatever they hold.
+        below.member |= empty || schema.field(field).is_none();
+        if !below.is_empty() {
+            node.below.insert(format!("f:{field}"), below);
+        }
+    }
+    node
+}
+
+fn of_field(value: &Value, rule: Rule) -> Fields {
     match (value, rule.apply) {
-        (_, Applying::Atomic) => Set::new(),
+        (_, Applying::Atomic) => Fields::leaf(),
         (Value::Object(map), _) => of_map(map, rule.item),
         (Value::Array(items), Applying::Keys(keys)) => {
-            let mut set = Set::new();
-            for value in items.iter().filter_map(Value::as_object) {
+            let mut node = Fields::default();
+            for item in items.iter().filter_map(Value::as_object) {
                 let mut below =
-                    if rule.item.atomic { Set::new() } else { of_map(value, rule.item) };
-                if !rule.item.atomic {
-                    below.insert(".".to_owned(), json!({}));
-                }
-                set.insert(key_of(value, keys, rule.item), Value::Object(below));
+                    if rule.item.atomic { Fields::default() } else { of_map(item, rule.item) };
+                below.member = true;
+                node.below.insert(key_of(item, keys, rule.item), below);
             }
-            set
+            node
         }
         (Value::Array(items), Applying::Set) => {
-            items.iter().map(|i| (format!("v:{i}"), json!({}))).collect()
+            let below = items.iter().map(|item| (format!("v:{item}"), Fields::leaf()));
+            Fields { member: false, below: below.collect() }
         }
-        _ => Set::new(),
+        _ => Fields::leaf(),
     }
 }
 
 /// `k:{"containerPort":80,"protocol":"TCP"}`, with the defaults that keys have.
 pub(super) fn key_of(item: &Map<String, Value>, keys: &[&str], of: Schema) -> String {
-    let mut parts = Map::new();
+    let mut parts = BTreeMap::new();
     for key in keys {
         let default = || of.field(key).and_then(|f| f.default).map(Value::from);
-        let value = item.get(*key).cloned().or_else(default);
-        if let Some(value) = value {
-            parts.insert((*key).to_owned(), value);
+        if let Some(value) = item.get(*key).cloned().or_else(default) {
+            parts.insert(*key, value);
         }
     }
-    format!("k:{}", Value::Object(parts))
-}
-
-/// Whether a tree ends here: nothing below but itself.
-pub(super) fn is_leaf(set: &Set) -> bool {
-    set.keys().all(|k| k == ".")
-}
-
-/// Takes from `a` what is in `b`: leaf by leaf.
-pub(super) fn subtract(a: &mut Set, b: &Set) {
-    a.retain(|key, mine| {
-        let (Some(mine), Some(theirs)) =
-            (mine.as_object_mut(), b.get(key).and_then(Value::as_object))
-        else {
-            return true;
-        };
-        if is_leaf(mine) {
-            return false;
-        }
-        subtract(mine, theirs);
-        !mine.is_empty()
-    });
-}
-
-/// Leaves that are in both, as readable paths (`.spec.replicas`) with their raw steps.
-pub(super) fn common(a: &Set, b: &Set) -> Vec<Vec<String>> {
-    let mut out = Vec::new();
-    walk_common(a, b, &mut Vec::new(), &mut out);
-    out
-}
-
-fn walk_common(a: &Set, b: &Set, at: &mut Vec<String>, out: &mut Vec<Vec<String>>) {
-    for (key, below) in a {
-        let (Some(mine), Some(theirs)) = (below.as_object(), b.get(key).and_then(Value::as_object))
-        else {
-            continue;
-        };
-        at.push(key.clone());
-        if is_leaf(mine) || is_leaf(theirs) {
-            if key != "." {
-                out.push(at.clone());
-            }
-        } else {
-            walk_common(mine, theirs, at, out);
-        }
-        at.pop();
-    }
-}
-
-/// All leaves.
-pub(super) fn leaves(a: &Set) -> Vec<Vec<String>> {
-    common(a, a)
+    format!("k:{}", json!(parts))
 }
 
 /// `.spec.template.spec.containers[name="c"].image`
@@ -111,9 +176,7 @@ pub(super) fn readable(path: &[String]) -> String {
         if let Some(field) = step.strip_prefix("f:") {
             text.push('.');
             text.push_str(field);
-        } else if let Some(keys) =
-            step.strip_prefix("k:").and_then(|k| serde_json::from_str::<Set>(k).ok())
-        {
+        } else if let Some(keys) = keys_in(step) {
             let parts: Vec<String> = keys.iter().map(|(k, v)| format!("{k}={v}")).collect();
             text.push_str(&format!("[{}]", parts.join(",")));
         } else if let Some(value) = step.strip_prefix("v:") {
@@ -123,53 +186,46 @@ pub(super) fn readable(path: &[String]) -> String {
     text
 }
 
-/// The value at a path.
-pub(super) fn lookup<'a>(value: &'a Value, path: &[String]) -> Option<&'a Value> {
-    let mut at = value;
-    for step in path {
-        at = if let Some(field) = step.strip_prefix("f:") {
-            at.get(field)?
-        } else if let Some(keys) = step.strip_prefix("k:") {
-            let keys: Set = serde_json::from_str(keys).ok()?;
-            at.as_array()?.iter().find(|item| matches_keys(item, &keys))?
-        } else {
-            let wanted: Value = serde_json::from_str(step.strip_prefix("v:")?).ok()?;
-            at.as_array()?.iter().find(|item| **item == wanted)?
-        };
-    }
-    Some(at)
+fn keys_in(step: &str) -> Option<Map<String, Value>> {
+    step.strip_prefix("k:").and_then(|keys| serde_json::from_str(keys).ok())
 }
 
-pub(super) fn matches_keys(item: &Value, keys: &Set) -> bool {
-    keys.iter().all(|(k, v)| {
-        &item[k.as_str()] == v || (k == "protocol" && item.get(k).is_none() && v == "TCP")
-    })
+/// Whether a field is one of those that an item of a list is known by.
+pub(super) fn is_key(item: &str, field: &str) -> bool {
+    let field = field.strip_prefix("f:").unwrap_or_default();
+    keys_in(item).is_some_and(|keys| keys.contains_key(field))
 }
 
-/// Removes what the path names; list items whose own entry goes are removed whole.
-pub(super) fn remove(value: &mut Value, path: &[String]) {
-    let Some((step, rest)) = path.split_first() else { return };
+/// What a step leads to.
+pub(super) fn step_into<'v>(value: &'v mut Value, step: &str) -> Option<&'v mut Value> {
     if let Some(field) = step.strip_prefix("f:") {
-        if rest.is_empty() {
-            if let Some(map) = value.as_object_mut() {
-                map.remove(field);
-            }
-        } else if let Some(next) = value.get_mut(field) {
-            remove(next, rest);
-        }
-    } else if let Some(keys) =
-        step.strip_prefix("k:").and_then(|k| serde_json::from_str::<Set>(k).ok())
-    {
-        let Some(items) = value.as_array_mut() else { return };
-        if rest.is_empty() {
-            items.retain(|item| !matches_keys(item, &keys));
-        } else if let Some(item) = items.iter_mut().find(|item| matches_keys(item, &keys)) {
-            remove(item, rest);
-        }
-    } else if let Some(wanted) =
-        step.strip_prefix("v:").and_then(|v| serde_json::from_str::<Value>(v).ok())
-        && let Some(items) = value.as_array_mut()
-    {
-        items.retain(|item| *item != wanted);
+        return value.get_mut(field);
     }
+    let keys = keys_in(step)?;
+    value.as_array_mut()?.iter_mut().find(|item| has_keys(item, &keys))
+}
+
+/// Removes what a step leads to: a field, or a whole item of a list.
+pub(super) fn remove(value: &mut Value, step: &str) {
+    if let Some(field) = step.strip_prefix("f:") {
+        if let Some(map) = value.as_object_mut() {
+            map.remove(field);
+        }
+    } else if let Some(items) = value.as_array_mut() {
+        if let Some(keys) = keys_in(step) {
+            items.retain(|item| !has_keys(item, &keys));
+        } else if let Some(wanted) =
+            step.strip_prefix("v:").and_then(|v| serde_json::from_str::<Value>(v).ok())
+        {
+            items.retain(|item| *item != wanted);
+        }
+    }
+}
+
+fn has_keys(item: &Value, keys: &Map<String, Value>) -> bool {
+    keys.iter().all(|(key, wanted)| match item.get(key) {
+        Some(value) => value == wanted,
+        // The only key with a default.
+        None => key == "protocol" && wanted == "TCP",
+    })
 }

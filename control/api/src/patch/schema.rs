@@ -45,7 +45,9 @@ pub enum Applying {
     Set,
 }
 
-const NOTHING: Rule = Rule { patch: Patching::Plain, apply: Applying::Plain, item: &PLAIN };
+/// Of what no table lists.
+pub(super) const NOTHING: Rule =
+    Rule { patch: Patching::Plain, apply: Applying::Plain, item: &PLAIN };
 
 impl Type {
     /// Rule of a field.

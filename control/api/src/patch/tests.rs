@@ -1,6 +1,7 @@
-use super::apply::{Applier, apply};
 use super::*;
 use serde_json::json;
+
+mod owners;
 
 #[test]
 fn strategic_merges_by_key() {
@@ -103,34 +104,4 @@ fn json_and_merge_patches() {
         422
     );
     assert_eq!(merge(object, &json!({"a": {"c": null}})).unwrap(), json!({"a": {"b": 1}}));
-}
-
-fn by(manager: &str, force: bool) -> Applier<'_> {
-    Applier { manager, force, time: "2025-01-01T00:00:00Z", subresource: "" }
-}
-
-#[test]
-fn apply_creates_merges_conflicts_and_forgets() {
-    let s = crate::kinds::DEPLOYMENT.schema();
-    let config = |replicas: i64| {
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x", "labels": {"a": "b"}}, "spec": {"replicas": replicas,
-        "template": {"spec": {"containers": [{"name": "c", "image": "1"}]}}}})
-    };
-    let first = apply(&Value::Null, &config(1), s, by("one", false)).unwrap();
-    assert_eq!(
-        first["metadata"]["managedFields"][0]["fieldsV1"]["f:metadata"],
-        json!({"f:labels": {"f:a": {}}})
-    );
-    let conflict = apply(&first, &config(2), s, by("two", false)).unwrap_err();
-    assert_eq!(conflict.code, 409);
-    assert_eq!(
-        conflict.message,
-        "Apply failed with 1 conflict: conflict with \"one\" using apps/v1 at 2025-01-01T00:00:00Z: .spec.replicas"
-    );
-    let forced = apply(&first, &config(2), s, by("two", true)).unwrap();
-    assert_eq!(forced["spec"]["replicas"], 2);
-    let without = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "spec": {"replicas": 1}});
-    let shrunk = apply(&first, &without, s, by("one", false)).unwrap();
-    assert_eq!(shrunk["metadata"]["labels"], json!({}));
-    assert_eq!(shrunk["spec"]["template"]["spec"]["containers"], json!([]));
 }

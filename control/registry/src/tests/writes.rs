@@ -302,13 +302,53 @@ async fn server_side_apply_creates_and_conflicts() {
     let made = apply(1, "a").await.unwrap();
     assert_eq!(apply(1, "a").await.unwrap().revision, made.revision);
     let conflict = apply(2, "b").await.unwrap_err();
-    assert!(
-        conflict
-            .message
-            .starts_with("Apply failed with 1 conflict: conflict with \"a\" using apps/v1"),
-        "{conflict}"
+    assert_eq!(
+        conflict.message,
+        "Apply failed with 1 conflict: conflict with \"a\": .spec.replicas"
     );
     assert_eq!(apply(2, "a").await.unwrap().value["spec"]["replicas"], 2);
+}
+
+#[tokio::test]
+async fn every_write_has_its_manager() {
+    let bench = Bench::new().await;
+    let target = bench.one(&DEPLOYMENT, "d");
+    let by = |manager: &str| WriteOptions {
+        field_manager: Some(manager.to_owned()),
+        ..WriteOptions::default()
+    };
+    let collection = Target::collection(&DEPLOYMENT, Some("default"));
+    let made =
+        bench.registry.create(&bench.caller, &collection, deployment("d"), &by("maker")).await;
+    made.unwrap();
+    let scale = json!({ "spec": { "replicas": 7 } });
+    let scaled = target.clone().sub(Subresource::Scale);
+    let patch = Patch::Merge(scale);
+    bench.registry.patch(&bench.caller, &scaled, patch, &by("scaler")).await.unwrap();
+    let status = target.clone().sub(Subresource::Status);
+    let patch = Patch::Merge(json!({ "status": { "replicas": 7 } }));
+    bench.registry.patch(&bench.caller, &status, patch, &WriteOptions::default()).await.unwrap();
+    let found = bench.registry.get(&bench.caller, &target).await.unwrap();
+    let entries = found.value["metadata"]["managedFields"].as_array().unwrap();
+    let owners: Vec<(&str, &str)> = entries
+        .iter()
+        .map(|e| (e["manager"].as_str().unwrap(), e["subresource"].as_str().unwrap_or_default()))
+        .collect();
+    let own = bench.caller.manager.as_str();
+    let mut expected = vec![("maker", ""), ("scaler", "scale"), (own, "status")];
+    expected.sort_unstable();
+    let mut sorted = owners.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, expected);
+    let of = |manager: &str| entries.iter().find(|e| e["manager"] == manager).unwrap();
+    assert_eq!(of("scaler")["fieldsV1"], json!({ "f:spec": { "f:replicas": {} } }));
+    // What nobody changes is no write, and clearing holds until somebody applies.
+    let same = Patch::Merge(json!({ "spec": { "replicas": 7 } }));
+    let again = bench.registry.patch(&bench.caller, &target, same, &by("other")).await.unwrap();
+    assert_eq!(again.revision, found.revision);
+    let clear = Patch::Merge(json!({ "metadata": { "managedFields": [{}] } }));
+    let cleared = bench.registry.patch(&bench.caller, &target, clear, &by("maker")).await.unwrap();
+    assert!(cleared.value["metadata"].get("managedFields").is_none());
 }
 
 #[tokio::test]
