@@ -41,7 +41,7 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Build everything and run a benchmark: `boot`, `connect`, `proxy` or `store`
+    /// Build everything and run a benchmark: `boot`, `connect`, `proxy`, `store` or `api`
     Bench {
         /// Which one
         name: run::Bench,
@@ -55,7 +55,7 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Fuzz the packet logic, every target for some seconds
+    /// Fuzz the packet logic and what the API decodes, every target for some seconds
     Fuzz {
         /// How long for each target
         #[arg(default_value_t = 60)]

@@ -17,6 +17,8 @@ pub enum Bench {
     Proxy,
     /// Durable writes of the embedded store beside the disk's own limit
     Store,
+    /// The API over HTTPS: creates beside etcd's own, reads, lists, watches, restart with many objects
+    Api,
 }
 
 /// Build all and run one of the binary's commands in place of this process.
@@ -31,7 +33,8 @@ pub fn bench(name: Bench, args: &[String]) -> anyhow::Result<()> {
         Bench::Boot => "boot",
         Bench::Connect => "connect",
         Bench::Proxy => "proxy",
-        Bench::Store => return bench_store(args),
+        Bench::Store => return bench_control("beeline-store", args),
+        Bench::Api => return bench_control("beeline-apiserver", args),
     };
     let binary = build()?;
     Err(exec::replace(Command::new(binary).args(["bench", name]).args(args)))
@@ -45,13 +48,13 @@ fn build() -> anyhow::Result<std::path::PathBuf> {
     Ok(exec::root().join("target/release/beeline"))
 }
 
-/// The store alone needs neither kernel object nor root.
-fn bench_store(args: &[String]) -> anyhow::Result<()> {
-    let folder = exec::root().join("target/bench-store");
+/// What is of control alone needs neither kernel object nor root.
+fn bench_control(package: &str, args: &[String]) -> anyhow::Result<()> {
+    let folder = exec::root().join("target").join(format!("bench-{package}"));
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let mut command = exec::cargo();
     command
-        .args(["run", "--release", "-p", "beeline-store", "--example", "bench", "--"])
+        .args(["run", "--release", "-p", package, "--example", "bench", "--"])
         .arg(&folder)
         .args(args);
     let outcome = exec::run(&mut command);
