@@ -5,7 +5,7 @@
 
 mod check;
 mod definition;
-mod format;
+pub(crate) mod format;
 mod jsonpath;
 mod merging;
 mod prune;

@@ -50,7 +50,9 @@ mod storageclass;
 mod webhook;
 mod workload;
 
-pub use admissionpolicy::{VALIDATING_ADMISSION_POLICY, VALIDATING_ADMISSION_POLICY_BINDING};
+pub use admissionpolicy::{
+    POLICY_VARIABLES, VALIDATING_ADMISSION_POLICY, VALIDATING_ADMISSION_POLICY_BINDING,
+};
 pub use apiservice::API_SERVICE;
 pub use certificatesigningrequest::CERTIFICATE_SIGNING_REQUEST;
 pub use configmap::CONFIG_MAP;

@@ -14,6 +14,7 @@
 pub mod cron;
 pub mod custom;
 pub mod decode;
+pub mod expression;
 pub mod intstr;
 pub mod kinds;
 pub mod meta;

@@ -2,6 +2,8 @@
 //!
 //! In: what went wrong and with which object. Out: [`ApiError`], which turns into HTTP code and body.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -13,8 +15,8 @@ use crate::kinds::KindInfo;
 pub struct ApiError {
     /// HTTP status code.
     pub code: u16,
-    /// Machine-readable reason, one of upstream's.
-    pub reason: &'static str,
+    /// Machine-readable reason: one of upstream's, or a webhook's own.
+    pub reason: Cow<'static, str>,
     /// What kubectl prints.
     pub message: String,
     /// Which object and why, where known.
@@ -56,7 +58,7 @@ fn is_zero(n: &u32) -> bool {
 pub struct Cause {
     /// For instance `FieldValueInvalid`.
     #[serde(skip_serializing_if = "str::is_empty")]
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// Without the field path.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -67,8 +69,18 @@ pub struct Cause {
 
 impl ApiError {
     /// An error with no object attached.
-    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continue_token: None }
+    pub fn new(
+        code: u16,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            code,
+            reason: reason.into(),
+            message: message.into(),
+            details: None,
+            continue_token: None,
+        }
     }
 
     fn on(mut self, kind: &KindInfo, name: &str) -> Self {
@@ -91,7 +103,11 @@ impl ApiError {
     /// Adds one cause without a field.
     #[must_use]
     pub fn with_cause(self, reason: &'static str, message: impl Into<String>, field: &str) -> Self {
-        self.with_causes(vec![Cause { reason, message: message.into(), field: field.to_owned() }])
+        self.with_causes(vec![Cause {
+            reason: reason.into(),
+            message: message.into(),
+            field: field.to_owned(),
+        }])
     }
 
     /// Tells the client when to come back.

@@ -226,7 +226,7 @@ fn owners_and_finalizers(meta: &Value, causes: &mut Causes) {
     }
     if controllers > 1 {
         causes.push(Cause {
-            reason: "FieldValueInvalid",
+            reason: "FieldValueInvalid".into(),
             message: "Invalid value: Only one reference can have Controller set to true".to_owned(),
             field: "metadata.ownerReferences".to_owned(),
         });

@@ -94,7 +94,7 @@ fn query(query: &Query, pod: &Object) -> Result<LogQuery, ApiError> {
 
 fn invalid(field: &str, message: String) -> ApiError {
     let text = format!("PodLogOptions \"\" is invalid: {field}: {message}");
-    let cause = Cause { reason: "FieldValueInvalid", message, field: field.to_owned() };
+    let cause = Cause { reason: "FieldValueInvalid".into(), message, field: field.to_owned() };
     ApiError::new(422, "Invalid", text).with_causes(vec![cause])
 }
 

@@ -98,7 +98,7 @@ impl Query {
         if self.has("sendInitialEvents") {
             let text = "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list";
             let cause = Cause {
-                reason: "FieldValueForbidden",
+                reason: "FieldValueForbidden".into(),
                 message: "Forbidden: sendInitialEvents is forbidden for list".to_owned(),
                 field: "sendInitialEvents".to_owned(),
             };
@@ -163,7 +163,7 @@ impl Query {
             dry_run: self.dry_run()?,
             grace_period_seconds: self.number("gracePeriodSeconds")?,
             propagation: self.get("propagationPolicy").map(propagation).transpose()?,
-            preconditions: Preconditions::default(),
+            ..DeleteOptions::default()
         };
         if self.has("orphanDependents") && options.propagation.is_none() {
             options.propagation = Some(orphan(self.flag("orphanDependents")));
@@ -214,7 +214,7 @@ fn invalid_option(options: &str, field: &str, value: &str, supported: &[&str]) -
     let known: Vec<String> = supported.iter().map(|s| format!("{s:?}")).collect();
     let message = format!("Unsupported value: {value:?}: supported values: {}", known.join(", "));
     let text = format!("{options}.meta.k8s.io \"\" is invalid: {field}: {message}");
-    let cause = Cause { reason: "FieldValueNotSupported", message, field: field.to_owned() };
+    let cause = Cause { reason: "FieldValueNotSupported".into(), message, field: field.to_owned() };
     ApiError::new(422, "Invalid", text).with_causes(vec![cause])
 }
 

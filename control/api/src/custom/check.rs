@@ -124,7 +124,7 @@ fn type_problem(value: &Value, schema: &Schema, at: &str) -> Option<Cause> {
         Value::Object(_) => "object",
     };
     let message = format!("{at} in body must be of type {wanted}: \"{has}\"");
-    Some(Cause { reason: "FieldValueTypeInvalid", ..invalid(at, has, &message) })
+    Some(Cause { reason: "FieldValueTypeInvalid".into(), ..invalid(at, has, &message) })
 }
 
 fn limits(value: &Value, limits: &Limits, at: &str, causes: &mut Causes) {
@@ -159,7 +159,7 @@ fn size(n: u64) -> usize {
 fn unsupported(at: &str, value: &Value, allowed: &[Value]) -> Cause {
     let list: Vec<String> = allowed.iter().map(Value::to_string).collect();
     Cause {
-        reason: "FieldValueNotSupported",
+        reason: "FieldValueNotSupported".into(),
         message: format!("Unsupported value: {value}: supported values: {}", list.join(", ")),
         field: at.to_owned(),
     }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use crate::{time, validate};
 
 /// Whether the text is of that format.
-pub(super) fn fits(format: &str, text: &str) -> bool {
+pub(crate) fn fits(format: &str, text: &str) -> bool {
     match format {
         "date-time" | "datetime" => time::parse(text).is_some(),
         "date" => time::parse(&format!("{text}T00:00:00Z")).is_some() && text.len() == 10,

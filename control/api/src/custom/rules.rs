@@ -1,21 +1,17 @@
 //! Rules in CEL (`x-kubernetes-validations`, KEP 2876), on crate `cel`.
 //!
 //! In: a rule, a value and the value before. Out: a cause if it does not hold. Compiling finds syntax errors and names
-//! other than `self` and `oldSelf`; types are known only when a rule runs, and there are no cost limits. Of Kubernetes'
-//! own libraries the crate has optionals, strings, math and lists; `library` adds what is simple of the others. What is
-//! missing (objects of type quantity, semver, URL, IP and CIDR, named formats, the authorizer) is refused with the definition.
-
-mod library;
-mod names;
+//! other than `self` and `oldSelf`; what the language is here is said in [`expression`](crate::expression).
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use cel::objects::Key;
-use cel::{Context, Env, Program, Value as Cel};
+use cel::{Context, Program, Value as Cel};
 use serde_json::Value;
 
 use super::schema::{Of, Schema};
+use crate::expression::{self, env, library};
 use crate::kinds::Causes;
 use crate::meta::text;
 use crate::status::Cause;
@@ -34,36 +30,9 @@ pub(super) struct Rule {
     says: OnceLock<Option<Program>>,
 }
 
-fn env() -> &'static Arc<Env> {
-    static ENV: OnceLock<Arc<Env>> = OnceLock::new();
-    ENV.get_or_init(|| {
-        let mut env = Env::stdlib();
-        for extend in [cel::extensions::strings, cel::extensions::math, cel::extensions::lists] {
-            if let Err(why) = env.add_extension(extend) {
-                // Two libraries with the same function: a fault of this program that any test of a rule shows.
-                debug_assert!(false, "extend CEL: {why}");
-            }
-        }
-        Arc::new(env)
-    })
-}
-
 /// Compiles an expression about `self` and `oldSelf`; what is wrong with it otherwise.
 fn compile(expression: &str) -> Result<Program, String> {
-    let program = env().compile(expression).map_err(|e| e.to_string())?;
-    let references = program.references();
-    let bound = names::bound(program.expression());
-    let unknown = references.variables().into_iter().find(|name| {
-        !matches!(*name, "self" | "oldSelf") && !library::is_type(name) && !bound.contains(name)
-    });
-    let functions = references.functions();
-    if let Some(name) = functions.into_iter().find(|name| library::is_missing(name)) {
-        return Err(format!("function '{name}' is of a CEL library that is not served here"));
-    }
-    match unknown {
-        Some(name) => Err(format!("undeclared reference to '{name}' (in container '')")),
-        None => Ok(program),
-    }
+    expression::compile(expression, &["self", "oldSelf"])
 }
 
 /// What is wrong with the rules of a schema, as a definition has them.

@@ -1,14 +1,23 @@
-//! admissionregistration.k8s.io/v1: policies in expressions, and what they are bound to. Evaluating is not done here.
+//! admissionregistration.k8s.io/v1: policies in expressions, and what they are bound to. Expressions have to compile;
+//! evaluating them is not done here.
 
 use serde_json::{Value, json};
 
 use super::rules::{self, AGE, BASE, NAME, col, int, status};
 use super::webhook;
 use super::{Causes, KindInfo};
+use crate::expression::Expression;
 use crate::meta::{self, list, or_set, text};
-use crate::validate::{self, forbidden, required};
+use crate::validate::{self, forbidden, invalid, required};
 
 const GROUP: &str = "admissionregistration.k8s.io";
+
+/// Variables that the expressions of a policy may use.
+pub const POLICY_VARIABLES: [&str; 6] =
+    ["object", "oldObject", "request", "params", "namespaceObject", "variables"];
+
+/// Reasons that a validation may give.
+const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
 
 /// ValidatingAdmissionPolicy.
 pub static VALIDATING_ADMISSION_POLICY: KindInfo = KindInfo {
@@ -111,18 +120,54 @@ fn validate(object: &Value, causes: &mut Causes) {
         causes.push(required("spec.validations", message));
     }
     for (i, validation) in list(spec, "validations").iter().enumerate() {
-        let field = format!("spec.validations[{i}].expression");
-        if text(validation, "expression").trim().is_empty() {
-            causes.push(required(&field, "expression is not specified"));
-        }
+        self::validation(validation, &format!("spec.validations[{i}]"), causes);
     }
     for (i, variable) in list(spec, "variables").iter().enumerate() {
-        for field in ["name", "expression"] {
-            let at = format!("spec.variables[{i}].{field}");
-            rules::required(&variable[field], &at, "", causes);
+        let at = format!("spec.variables[{i}]");
+        rules::required(&variable["name"], &format!("{at}.name"), "", causes);
+        if rules::required(&variable["expression"], &format!("{at}.expression"), "", causes) {
+            compiles(variable, "expression", &at, causes);
         }
     }
-    webhook::conditions(spec, "spec", causes);
+    for (i, annotation) in list(spec, "auditAnnotations").iter().enumerate() {
+        let at = format!("spec.auditAnnotations[{i}]");
+        rules::required(&annotation["key"], &format!("{at}.key"), "", causes);
+        let (value, field) = (&annotation["valueExpression"], format!("{at}.valueExpression"));
+        if rules::required(value, &field, "", causes) {
+            compiles(annotation, "valueExpression", &at, causes);
+        }
+    }
+    webhook::conditions(spec, "spec", &POLICY_VARIABLES, causes);
+}
+
+fn validation(validation: &Value, at: &str, causes: &mut Causes) {
+    if text(validation, "expression").trim().is_empty() {
+        causes.push(required(&format!("{at}.expression"), "expression is not specified"));
+    } else {
+        compiles(validation, "expression", at, causes);
+    }
+    let (message, says) = (text(validation, "message"), text(validation, "messageExpression"));
+    if !says.trim().is_empty() {
+        compiles(validation, "messageExpression", at, causes);
+    } else if !validation["messageExpression"].is_null() {
+        let why = "must be non-empty if specified";
+        causes.push(invalid(&format!("{at}.messageExpression"), says, why));
+    }
+    if message.contains('\n') {
+        let why = "message must not contain line breaks";
+        causes.push(invalid(&format!("{at}.message"), message, why));
+    } else if message.is_empty() && text(validation, "expression").trim().contains('\n') {
+        let why = "message must be specified if expression contains line breaks";
+        causes.push(required(&format!("{at}.message"), why));
+    }
+    rules::one_of(&validation["reason"], &format!("{at}.reason"), &REASONS, causes);
+}
+
+fn compiles(of: &Value, field: &str, at: &str, causes: &mut Causes) {
+    let expression = text(of, field);
+    if let Err(why) = Expression::compile(expression, &POLICY_VARIABLES) {
+        causes.push(invalid(&format!("{at}.{field}"), expression, &why));
+    }
 }
 
 fn validate_binding(object: &Value, causes: &mut Causes) {
@@ -143,7 +188,7 @@ fn validate_binding(object: &Value, causes: &mut Causes) {
     if has("Deny") && has("Warn") {
         let message = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)";
         let shown = spec["validationActions"].clone();
-        causes.push(validate::invalid("spec.validationActions", shown, message));
+        causes.push(invalid("spec.validationActions", shown, message));
     }
     let reference = &spec["paramRef"];
     if reference.is_object() {

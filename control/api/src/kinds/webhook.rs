@@ -4,8 +4,12 @@ use serde_json::{Value, json};
 
 use super::rules::{self, AGE, BASE, NAME, int};
 use super::{Causes, KindInfo};
+use crate::expression::Expression;
 use crate::meta::{self, list, or_set, text};
 use crate::validate::{self, duplicate, forbidden, invalid, required};
+
+/// Variables of match conditions.
+const VARIABLES: [&str; 3] = ["object", "oldObject", "request"];
 
 const WEBHOOK_BASE: KindInfo = KindInfo {
     group: "admissionregistration.k8s.io",
@@ -118,7 +122,7 @@ fn webhook(webhook: &Value, at: &str, causes: &mut Causes) {
         rules::selector(&webhook[field], &format!("{at}.{field}"), causes);
     }
     client(&webhook["clientConfig"], &format!("{at}.clientConfig"), causes);
-    conditions(webhook, at, causes);
+    conditions(webhook, at, &VARIABLES, causes);
 }
 
 /// A name under a domain of somebody's.
@@ -194,14 +198,16 @@ fn client(client: &Value, at: &str, causes: &mut Causes) {
     }
 }
 
-/// Names and expressions; expressions are read by who evaluates them.
-pub(super) fn conditions(of: &Value, at: &str, causes: &mut Causes) {
+/// Names, and expressions over these variables.
+pub(super) fn conditions(of: &Value, at: &str, variables: &[&str], causes: &mut Causes) {
     let mut names = Vec::new();
     for (i, condition) in list(of, "matchConditions").iter().enumerate() {
         let at = format!("{at}.matchConditions[{i}]");
         let expression = text(condition, "expression").trim();
         if expression.is_empty() {
             causes.push(required(&format!("{at}.expression"), ""));
+        } else if let Err(why) = Expression::compile(expression, variables) {
+            causes.push(invalid(&format!("{at}.expression"), expression, &why));
         }
         let name = text(condition, "name");
         if rules::required(&condition["name"], &format!("{at}.name"), "", causes) {

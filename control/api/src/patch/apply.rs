@@ -109,7 +109,7 @@ fn conflict_error(conflicts: &[Conflict]) -> ApiError {
     };
     let causes = conflicts.iter().flat_map(|Conflict { manager, paths }| {
         paths.iter().map(move |path| Cause {
-            reason: "FieldManagerConflict",
+            reason: "FieldManagerConflict".into(),
             message: format!("conflict with {manager}"),
             field: path.clone(),
         })

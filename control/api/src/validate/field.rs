@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::status::Cause;
 
 fn cause(reason: &'static str, field: &str, message: String) -> Cause {
-    Cause { reason, message, field: field.to_owned() }
+    Cause { reason: reason.into(), message, field: field.to_owned() }
 }
 
 /// A value the way messages show it: text quoted, the rest plain.

@@ -101,7 +101,7 @@ async fn too_old_and_too_slow() {
         bench.create(&CONFIG_MAP, config_map(&format!("c{i}"), "1")).await.unwrap();
     }
     let old = bench.registry.watch(&bench.caller, &target, &from(start)).await.err().unwrap();
-    assert_eq!((old.code, old.reason), (410, "Expired"));
+    assert_eq!((old.code, &*old.reason), (410, "Expired"));
     assert!(old.message.starts_with(&format!("too old resource version: {start} (")), "{old}");
     let mut got = 0;
     while slow.next().await.is_some() {

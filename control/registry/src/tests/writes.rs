@@ -386,7 +386,7 @@ async fn a_full_store_refuses_writes_in_words_and_serves_reads() {
     let wish = json!({ "spec": { "clusterIP": "10.43.0.77" } });
     let o = WriteOptions::default();
     let full = registry.create(&caller, &target, service("a", &wish), &o).await.unwrap_err();
-    assert_eq!((full.code, full.reason), (500, "InternalError"));
+    assert_eq!((full.code, &*full.reason), (500, "InternalError"));
     assert!(
         full.message.contains("etcdserver: mvcc: database space exceeded: free space"),
         "{full}"

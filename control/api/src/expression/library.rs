@@ -18,7 +18,7 @@ type List = Arc<Vec<Value>>;
 type Text = Arc<String>;
 
 /// Names of types, which are no variables.
-pub(super) fn is_type(name: &str) -> bool {
+pub(crate) fn is_type(name: &str) -> bool {
     matches!(
         name,
         "bool"
@@ -42,14 +42,14 @@ pub(super) fn is_type(name: &str) -> bool {
 }
 
 /// Functions that make objects of Kubernetes' own types.
-pub(super) fn is_missing(name: &str) -> bool {
+pub(crate) fn is_missing(name: &str) -> bool {
     let makers =
         ["quantity", "semver", "isSemver", "url", "ip", "cidr", "format.named", "authorizer"];
     makers.contains(&name)
 }
 
 /// Adds them. A name that the crate itself has stays the crate's.
-pub(super) fn add(context: &mut Context<'_, '_>) {
+pub(crate) fn add(context: &mut Context<'_, '_>) {
     let _ = context.add_function("isSorted", is_sorted);
     let _ = context.add_function("sum", sum);
     let _ = context.add_function("min", |list: This<List>| least(&list.0, Ordering::Less, "min"));
@@ -117,7 +117,7 @@ fn find_all(text: &str, wanted: &str) -> Made {
 }
 
 /// Text of format `byte`.
-pub(super) fn base64(text: &str) -> Value {
+pub(crate) fn base64(text: &str) -> Value {
     let decoded = base64::engine::general_purpose::STANDARD.decode(text);
     decoded.map_or_else(|_| Value::from(text), |bytes| Value::Bytes(Arc::new(bytes)))
 }
