@@ -175,14 +175,15 @@ async fn perform(
         Verb::Delete => {
             let sent = body::delete_options(&asked.headers, &body::read(body).await?)?;
             let options = asked.query.delete(sent.as_ref())?;
-            Ok(deleted(target.kind, &renderer, &registry.delete(caller, target, &options).await?))
+            let gone = registry.delete(caller, target, &options).await?;
+            Ok(warned(deleted(target.kind, &renderer, &gone), &options.warnings))
         }
         Verb::DeleteCollection => {
             let sent = body::delete_options(&asked.headers, &body::read(body).await?)?;
             let (options, which) =
                 (asked.query.delete(sent.as_ref())?, asked.query.list(target.kind)?);
             let list = registry.delete_collection(caller, target, &options, &which).await?;
-            Ok(found(renderer.list(&list)))
+            Ok(warned(found(renderer.list(&list)), &options.warnings))
         }
         Verb::Watch => Err(ApiError::internal("a watch is not answered here")),
     }

@@ -3,7 +3,6 @@
 //! In: where, and a body. Out: the answer's body. Refuses: certificates that the webhook's own authority has not signed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use beeline_registry::{Endpoint, Webhooks as Called};
@@ -15,8 +14,6 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 
-/// Upstream's limit for conversions.
-const CALL_MAX: Duration = Duration::from_secs(30);
 /// Lists are converted in one call.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -27,17 +24,18 @@ pub struct Webhooks;
 #[async_trait]
 impl Called for Webhooks {
     async fn call(&self, endpoint: &Endpoint, body: Vec<u8>) -> Result<Vec<u8>, String> {
-        let address = &endpoint.address;
-        match tokio::time::timeout(CALL_MAX, call(endpoint, body)).await {
-            Ok(answer) => {
-                answer.map_err(|why| format!("Post \"https://{address}{}\": {why}", endpoint.path))
-            }
-            Err(_) => Err(format!(
-                "Post \"https://{address}{}\": context deadline exceeded",
-                endpoint.path
-            )),
-        }
+        let answer = tokio::time::timeout(endpoint.timeout, call(endpoint, body)).await;
+        let answer = answer.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()));
+        answer.map_err(|why| format!("Post \"{}\": {why}", url(endpoint)))
     }
+}
+
+/// As upstream names it: by the name that the certificate has to have.
+fn url(endpoint: &Endpoint) -> String {
+    let port = endpoint.address.rsplit_once(':').map_or("443", |(_, port)| port);
+    let host = &endpoint.host;
+    let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    format!("https://{bracketed}:{port}{}", endpoint.path)
 }
 
 async fn call(endpoint: &Endpoint, body: Vec<u8>) -> Result<Vec<u8>, String> {
@@ -62,7 +60,12 @@ async fn call(endpoint: &Endpoint, body: Vec<u8>) -> Result<Vec<u8>, String> {
         let code = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(text)?.to_bytes();
-        if code.is_success() { Ok(body.to_vec()) } else { Err(format!("it answered {code}")) }
+        if code.is_success() {
+            return Ok(body.to_vec());
+        }
+        // What a webhook says with a failure may help, if it is short.
+        let said = String::from_utf8_lossy(&body);
+        Err(format!("it answered {code} {}", said.chars().take(200).collect::<String>().trim()))
     };
     // The connection lives as long as its one request.
     tokio::pin!(connection);

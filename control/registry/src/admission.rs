@@ -1,4 +1,13 @@
-//! What is decided with a look at other objects: namespaces must exist, pods get accounts, tolerations and priority.
+//! What is decided with a look at other objects: namespaces must exist, pods get accounts, tolerations and priority;
+//! and those outside who are asked, webhooks and policies.
+
+pub(crate) mod asking;
+mod conditions;
+pub(crate) mod index;
+mod matching;
+mod policy;
+pub(crate) mod request;
+mod webhook;
 
 use beeline_api::kinds::{
     INGRESS, LIMIT_RANGE, NAMESPACE, PERSISTENT_VOLUME_CLAIM, POD, SERVICE_ACCOUNT,
@@ -40,7 +49,7 @@ pub(crate) fn namespace(
     ))
 }
 
-/// What new objects of some kinds get from others.
+/// What new objects of some kinds get from others. Asked again after webhooks: it changes nothing twice.
 pub(crate) fn object(
     registry: &Registry,
     kind: &KindInfo,
@@ -48,22 +57,29 @@ pub(crate) fn object(
 ) -> Result<(), ApiError> {
     if *kind == POD {
         pod(registry, object)?;
-        limited(registry, kind, object)?;
+        let ranges = registry.snapshot(&LIMIT_RANGE, Some(meta::namespace(object)));
+        let ranges: Vec<&Value> = ranges.iter().map(|range| &*range.value).collect();
+        limits::fill(&ranges, object);
     } else if *kind == PERSISTENT_VOLUME_CLAIM {
         classes::storage(registry, object);
-        limited(registry, kind, object)?;
     } else if *kind == INGRESS {
         classes::ingress(registry, object);
     }
     Ok(())
 }
 
-/// LimitRanges of the namespace: defaults first, then what may be asked for.
-fn limited(registry: &Registry, kind: &KindInfo, object: &mut Value) -> Result<(), ApiError> {
+/// What new objects may ask for, by the LimitRanges of their namespace.
+pub(crate) fn limited(
+    registry: &Registry,
+    kind: &KindInfo,
+    object: &Value,
+) -> Result<(), ApiError> {
+    if *kind != POD && *kind != PERSISTENT_VOLUME_CLAIM {
+        return Ok(());
+    }
     let ranges = registry.snapshot(&LIMIT_RANGE, Some(meta::namespace(object)));
     let ranges: Vec<&Value> = ranges.iter().map(|range| &*range.value).collect();
     let wrong = if *kind == POD {
-        limits::fill(&ranges, object);
         limits::check_pod(&ranges, object)
     } else {
         limits::check_claim(&ranges, object)

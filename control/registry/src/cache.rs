@@ -203,6 +203,7 @@ impl Cache {
             if std::ptr::eq(bucket.kind, &raw const CUSTOM_RESOURCE_DEFINITION) {
                 self.redefine(&step);
             }
+            registry.inner.outside.observe(self, bucket.kind);
         }
         self.applied.send_replace(last.0);
     }

@@ -1,37 +1,18 @@
 //! Objects of defined kinds in another of their versions: by their definition's webhook, else as they are.
 //!
-//! In: objects, and the version wanted. Out: the objects in it, in order. The call itself is made by whoever is given in
-//! [`Options`](crate::Options): it speaks HTTP, the registry does not.
+//! In: objects, and the version wanted. Out: the objects in it, in order.
 
-use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use beeline_api::kinds::SERVICE;
+use std::time::Duration;
+
 use beeline_api::meta::text;
 use beeline_api::{ApiError, KindInfo, decode};
 use serde_json::{Value, json};
 
 use crate::registry::Registry;
+use crate::webhooks;
 
-/// Where a webhook is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The name that its certificate has to have.
-    pub host: String,
-    /// `address:port` to connect to.
-    pub address: String,
-    /// Path of the request.
-    pub path: String,
-    /// Who has to have signed its certificate.
-    pub ca_pem: String,
-}
-
-/// Calls webhooks over HTTPS.
-#[async_trait]
-pub trait Webhooks: Send + Sync {
-    /// Posts JSON, and gives the body of the answer; the reason if there is none.
-    async fn call(&self, endpoint: &Endpoint, body: Vec<u8>) -> Result<Vec<u8>, String>;
-}
+/// Upstream's limit for one conversion.
+const CALL_MAX: Duration = Duration::from_secs(30);
 
 /// Objects in the version of `kind`, defaults filled in. What is no object of that kind stays as it is.
 pub(crate) async fn convert(
@@ -79,16 +60,16 @@ async fn ask(
     wanted: &str,
     objects: Vec<Value>,
 ) -> Result<Vec<Value>, String> {
-    let Some(webhooks) = &registry.inner.options.webhooks else {
+    let Some(caller) = &registry.inner.options.webhooks else {
         return Err("no webhooks are called here".to_owned());
     };
-    let endpoint = endpoint(registry, &hook["clientConfig"])?;
+    let endpoint = webhooks::endpoint(registry, &hook["clientConfig"], CALL_MAX)?;
     let (uid, count) = (uuid::Uuid::new_v4().to_string(), objects.len());
     let review = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview",
         "request": { "uid": uid, "desiredAPIVersion": wanted, "objects": objects },
     });
-    let answer = webhooks.call(&endpoint, review.to_string().into_bytes()).await?;
+    let answer = caller.call(&endpoint, review.to_string().into_bytes()).await?;
     let mut answer: Value =
         serde_json::from_slice(&answer).map_err(|e| format!("its answer is no JSON: {e}"))?;
     let response = &mut answer["response"];
@@ -108,38 +89,4 @@ async fn ask(
         Some(other) => Err(format!("returned {}, expected {wanted}", other["apiVersion"])),
         None => Ok(made),
     }
-}
-
-fn endpoint(registry: &Registry, config: &Value) -> Result<Endpoint, String> {
-    let bundle = STANDARD.decode(text(config, "caBundle"));
-    let ca_pem = bundle.ok().and_then(|b| String::from_utf8(b).ok()).unwrap_or_default();
-    if ca_pem.is_empty() {
-        return Err("clientConfig.caBundle is empty, and no other authority is trusted".to_owned());
-    }
-    let service = &config["service"];
-    if service.is_object() {
-        let (namespace, name) = (text(service, "namespace"), text(service, "name"));
-        let known = registry.cached(&SERVICE, Some(namespace), name);
-        let known = known.ok_or_else(|| format!("service \"{name}\" not found"))?;
-        let port = service["port"].as_u64().unwrap_or(443);
-        return Ok(Endpoint {
-            host: format!("{name}.{namespace}.svc"),
-            address: joined(text(&known.value["spec"], "clusterIP"), port),
-            path: format!("/{}", text(service, "path").trim_start_matches('/')),
-            ca_pem,
-        });
-    }
-    let url = text(config, "url");
-    let rest = url.strip_prefix("https://").ok_or_else(|| format!("{url:?} is no https URL"))?;
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|c| c.is_ascii_digit()) => (host, port),
-        _ => (authority, "443"),
-    };
-    let host = host.trim_matches(['[', ']']).to_owned();
-    Ok(Endpoint { address: joined(&host, port), host, path: format!("/{path}"), ca_pem })
-}
-
-fn joined(host: &str, port: impl std::fmt::Display) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }

@@ -6,6 +6,8 @@ use beeline_api::kinds::{CUSTOM_RESOURCE_DEFINITION, NAMESPACE, POD};
 use beeline_api::{ApiError, custom, meta, time};
 use serde_json::{Value, json};
 
+use crate::admission::asking::Asking;
+use crate::admission::request::{By, Operation, Request, delete_options};
 use crate::list;
 use crate::object::{Deleted, List, Object};
 use crate::options::{DeleteOptions, ListOptions, Propagation, Target};
@@ -20,6 +22,7 @@ const KEPT_NAMESPACES: [&str; 3] = ["default", "kube-system", "kube-public"];
 /// Deletes one object.
 pub(crate) async fn delete(
     registry: &Registry,
+    by: By<'_>,
     target: &Target,
     o: &DeleteOptions,
 ) -> Result<Deleted, ApiError> {
@@ -32,12 +35,41 @@ pub(crate) async fn delete(
         let old = registry.newest(kind, target.namespace.as_deref(), name).await?;
         let old = old.ok_or_else(|| ApiError::not_found(kind, name))?;
         preconditions(target, o, &old)?;
+        ask(registry, by, target, o, &old).await?;
         match attempt(registry, target, o, &old).await {
             Err(e) if e.is_conflict() => {}
             result => return result,
         }
     }
     Err(ApiError::modified(kind, name))
+}
+
+/// Those outside may not want it to go.
+async fn ask(
+    registry: &Registry,
+    by: By<'_>,
+    target: &Target,
+    o: &DeleteOptions,
+    old: &Object,
+) -> Result<(), ApiError> {
+    let Some(asked) = by.asked else { return Ok(()) };
+    let outside = &registry.inner.outside;
+    let Some(chosen) = outside.chosen(&registry.kinds(), asked.kind, "", Operation::Delete) else {
+        return Ok(());
+    };
+    let itself = *target.kind == NAMESPACE;
+    let request = Request {
+        operation: Operation::Delete,
+        caller: by.caller,
+        resource: asked.kind,
+        subresource: "",
+        namespace: if itself { old.name() } else { old.namespace() },
+        name: old.name(),
+        options: delete_options(o),
+        dry_run: o.dry_run,
+    };
+    let (form, old, warnings) = (target.kind, Some(&*old.value), &o.warnings);
+    Asking { registry, request, chosen, form, old, warnings }.delete().await
 }
 
 fn preconditions(target: &Target, o: &DeleteOptions, old: &Object) -> Result<(), ApiError> {
@@ -167,6 +199,7 @@ fn grace(target: &Target, o: &DeleteOptions, old: &Value) -> i64 {
 /// Deletes what a list returns.
 pub(crate) async fn delete_collection(
     registry: &Registry,
+    by: By<'_>,
     target: &Target,
     o: &DeleteOptions,
     which: &ListOptions,
@@ -174,7 +207,7 @@ pub(crate) async fn delete_collection(
     let found = list::list(registry, target, which).await?;
     for object in &found.items {
         let one = Target::object(target.kind, Some(object.namespace()), object.name());
-        match delete(registry, &one, o).await {
+        match delete(registry, by, &one, o).await {
             Err(e) if !e.is_not_found() => return Err(e),
             _ => {}
         }

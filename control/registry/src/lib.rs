@@ -29,9 +29,11 @@ mod roles;
 mod scale;
 mod storing;
 mod subresources;
+mod taken;
 mod view;
 mod views;
 mod watch;
+mod webhooks;
 mod write;
 
 #[cfg(test)]
@@ -40,7 +42,6 @@ mod tests;
 pub use beeline_auth::Authorizer;
 pub use beeline_store::Revision;
 pub use client::{Api, Client, Kind};
-pub use conversion::{Endpoint, Webhooks};
 pub use object::{Deleted, EventKind, List, Object, WatchEvent};
 pub use options::{
     Caller, DeleteOptions, FieldValidation, ListOptions, Options, Ownership, Patch, Preconditions,
@@ -49,3 +50,4 @@ pub use options::{
 pub use registry::{OpenError, Registry};
 pub use view::{Difference, View};
 pub use watch::ObjectWatch;
+pub use webhooks::{Endpoint, Webhooks};

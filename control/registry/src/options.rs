@@ -13,7 +13,7 @@ use beeline_kit::{Clock, SystemClock};
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 
-use crate::conversion::Webhooks;
+use crate::webhooks::Webhooks;
 
 /// How a registry is opened.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub struct Options {
     pub bookmark_interval: Duration,
     /// Decides what callers may do, HTTP and in-process ones alike.
     pub authorizer: Arc<dyn Authorizer>,
-    /// Calls the conversion webhooks of definitions; without it, their objects are there in the stored version only.
+    /// Calls webhooks; without it, defined objects are there in the stored version only, and admission webhooks fail.
     pub webhooks: Option<Arc<dyn Webhooks>>,
     /// Wall time for timestamps.
     pub clock: Arc<dyn Clock>,
@@ -298,6 +298,8 @@ pub struct DeleteOptions {
     pub propagation: Option<Propagation>,
     /// What must hold.
     pub preconditions: Preconditions,
+    /// Where warnings go; keep a clone to read them.
+    pub warnings: Warnings,
 }
 
 /// Meaning of a list's resourceVersion.

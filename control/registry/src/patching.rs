@@ -5,6 +5,7 @@ use std::sync::Arc;
 use beeline_api::{ApiError, decode, patch as patches};
 use serde_json::Value;
 
+use crate::admission::request::By;
 use crate::managing;
 use crate::object::Object;
 use crate::options::{Caller, Ownership, Patch, Subresource, Target, WriteOptions};
@@ -32,6 +33,7 @@ pub(crate) async fn patch(
         Patch::Json(_) | Patch::Merge(_) | Patch::Strategic(_) => Ownership::Written,
     };
     let o = &WriteOptions { ownership, ..o.clone() };
+    let by = By::of(caller, target.kind, "PatchOptions");
     for _ in 0..CONFLICT_TRIES {
         let old = registry.newest(target.kind, target.namespace.as_deref(), &name).await?;
         let old = match (old, &patch) {
@@ -50,7 +52,7 @@ pub(crate) async fn patch(
         prepare::fields(target.kind, &mut new, o)?;
         prepare::agree(target, &mut new)?;
         let (stored, new) = views::stored(target, new)?;
-        match write::replace(registry, caller, &stored, new, &old, o).await {
+        match write::replace(registry, by, &stored, new, &old, o).await {
             Err(e) if e.is_conflict() && !pinned => {
                 o.warnings.take();
             }

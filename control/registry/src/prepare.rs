@@ -98,6 +98,27 @@ pub(crate) fn create(
     Ok(())
 }
 
+/// What the server has set of a new object stays, whatever webhooks made of it.
+pub(crate) fn keep_new(target: &Target, value: &mut Value, before: &Value) -> Result<(), ApiError> {
+    let meta = meta::of(value);
+    for field in ["uid", "creationTimestamp", "generation", "name", "managedFields"] {
+        match &before[field] {
+            Value::Null => drop(meta.remove(field)),
+            kept => drop(meta.insert(field.to_owned(), kept.clone())),
+        }
+    }
+    agree(target, value)
+}
+
+/// Who owns fields stays as it was said before webhooks saw the object.
+pub(crate) fn keep_managers(value: &mut Value, managers: Value) {
+    let meta = meta::of(value);
+    match managers {
+        Value::Null => drop(meta.remove("managedFields")),
+        kept => drop(meta.insert("managedFields".to_owned(), kept)),
+    }
+}
+
 /// A name out of `generateName`, where there is one and no name.
 pub(crate) fn generate_name(value: &mut Value) -> bool {
     let meta = meta::of(value);

@@ -11,6 +11,8 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::access;
+use crate::admission::index::Outside;
+use crate::admission::request::By;
 use crate::allocation::Allocations;
 use crate::cache::Cache;
 use crate::client::Client;
@@ -35,6 +37,7 @@ pub(crate) struct Inner {
     pub(crate) cache: Cache,
     pub(crate) allocations: Allocations,
     pub(crate) access: Access,
+    pub(crate) outside: Outside,
     pub(crate) tasks: Tasks,
 }
 
@@ -78,10 +81,13 @@ impl Registry {
             Access { fixed: Arc::clone(&options.authorizer), rbac: Arc::new(Rbac::default()) };
         cache.each(roles::GROUP, |kind, object| roles::load(&access.rbac, kind, object));
         let tasks = tasks.clone();
-        let inner = Inner { store, options, cache, allocations, access, tasks };
+        let outside = Outside::default();
+        let inner = Inner { store, options, cache, allocations, access, outside, tasks };
         let registry = Registry { inner: Arc::new(inner) };
         crate::cache::follow(&registry, loaded, &registry.inner.tasks);
         crate::bootstrap::ensure(&registry).await?;
+        // Those outside may not be there yet, and a server that waited for them would never be.
+        registry.inner.outside.rebuild(&registry.inner.cache);
         Ok(registry)
     }
 
@@ -137,7 +143,7 @@ impl Registry {
         o: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
         access::check(&self.inner.access, caller, "delete", target)?;
-        let deleted = crate::delete::delete(self, &target.stored(), o).await?;
+        let deleted = crate::delete::delete(self, by(caller, target), &target.stored(), o).await?;
         views::deleted(self, target.kind, deleted).await
     }
 
@@ -150,7 +156,9 @@ impl Registry {
         which: &ListOptions,
     ) -> Result<List, ApiError> {
         access::check(&self.inner.access, caller, "deletecollection", target)?;
-        let list = crate::delete::delete_collection(self, &target.stored(), o, which).await?;
+        let stored = target.stored();
+        let list =
+            crate::delete::delete_collection(self, by(caller, target), &stored, o, which).await?;
         views::list(self, target.kind, list).await
     }
 
@@ -252,4 +260,9 @@ impl Registry {
     pub fn kinds(&self) -> Arc<Kinds> {
         self.inner.cache.kinds()
     }
+}
+
+/// A deletion as its caller names it.
+fn by<'a>(caller: &'a Caller, target: &Target) -> By<'a> {
+    By::of(caller, target.kind, "DeleteOptions")
 }

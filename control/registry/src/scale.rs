@@ -8,6 +8,7 @@ use beeline_api::validate::invalid;
 use beeline_api::{ApiError, decode, patch as patches};
 use serde_json::{Value, json};
 
+use crate::admission::request::{By, Operation};
 use crate::object::Object;
 use crate::options::{Caller, Ownership, Patch, Target, WriteOptions};
 use crate::prepare;
@@ -56,7 +57,7 @@ pub(crate) async fn update(
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
     decode::expect(&mut body, "autoscaling/v1", "Scale")?;
-    change(registry, caller, target, o, |_| Ok(body.clone())).await
+    change(registry, caller, target, ("UpdateOptions", o), |_| Ok(body.clone())).await
 }
 
 /// PATCH of a `Scale`.
@@ -67,7 +68,7 @@ pub(crate) async fn patch(
     patch: &Patch,
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
-    change(registry, caller, target, o, |scale| match patch {
+    change(registry, caller, target, ("PatchOptions", o), |scale| match patch {
         Patch::Json(p) => patches::json(scale, p),
         Patch::Merge(p) | Patch::Strategic(p) | Patch::Apply(p) => patches::merge(scale, p),
     })
@@ -78,7 +79,7 @@ async fn change(
     registry: &Registry,
     caller: &Caller,
     target: &Target,
-    o: &WriteOptions,
+    (options, o): (&'static str, &WriteOptions),
     make: impl Fn(Value) -> Result<Value, ApiError>,
 ) -> Result<Arc<Object>, ApiError> {
     let paths = paths(target)?;
@@ -88,15 +89,17 @@ async fn change(
         let old = registry.newest(target.kind, target.namespace.as_deref(), name).await?;
         let old = old.ok_or_else(|| ApiError::not_found(target.kind, name))?;
         let before = of(registry, target, &old).await?;
-        let scale = make(before.value.clone())?;
+        let mut scale = make(before.value.clone())?;
         prepare::preconditions(target.kind, &scale, &old)?;
         let pinned = scale["metadata"]["resourceVersion"].is_string()
             && scale["metadata"]["resourceVersion"] != before.value["metadata"]["resourceVersion"];
+        let seen = (&mut scale, Some(&*before.value));
+        write::ask_about(registry, caller, target, (Operation::Update, options), seen, o).await?;
         let replicas = replicas(&scale, name)?;
         let mut new = views::value(registry, target.kind, &old.value).await?;
         set(&mut new, paths.spec_replicas, replicas);
         let main = Target { subresource: None, ..target.clone() };
-        match write::replace(registry, caller, &main, new, &old, o).await {
+        match write::replace(registry, By::itself(caller), &main, new, &old, o).await {
             Err(e) if e.is_conflict() && !pinned => {}
             result => return of(registry, target, &*result?).await,
         }

@@ -6,11 +6,15 @@ use beeline_api::kinds::POD;
 use beeline_api::{ApiError, decode, meta, time};
 use serde_json::{Value, json};
 
+use crate::admission::request::{By, Operation};
 use crate::delete;
 use crate::object::Object;
 use crate::options::{Caller, DeleteOptions, Preconditions, Subresource, Target, WriteOptions};
 use crate::registry::Registry;
 use crate::write::{self, CONFLICT_TRIES};
+
+/// How those outside are told of it.
+const ASKED: (Operation, &str) = (Operation::Create, "CreateOptions");
 
 /// POST to a subresource.
 pub(crate) async fn create(
@@ -23,7 +27,7 @@ pub(crate) async fn create(
 ) -> Result<Arc<Object>, ApiError> {
     match sub {
         Subresource::Binding => bind(registry, caller, target, body, o).await,
-        Subresource::Eviction => evict(registry, target, body, o).await,
+        Subresource::Eviction => evict(registry, caller, target, body, o).await,
         Subresource::Status
         | Subresource::Scale
         | Subresource::Finalize
@@ -47,6 +51,7 @@ async fn bind(
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
     decode::expect(&mut body, "v1", "Binding")?;
+    write::ask_about(registry, caller, target, ASKED, (&mut body, None), o).await?;
     let name = target.name.as_deref().unwrap_or_default();
     let node = body["target"]["name"].as_str().unwrap_or_default().to_owned();
     let kind = body["target"]["kind"].as_str().unwrap_or_default();
@@ -58,7 +63,7 @@ async fn bind(
         let old = registry.newest(&POD, target.namespace.as_deref(), name).await?;
         let old = old.ok_or_else(|| ApiError::not_found(&POD, name))?;
         let new = bound(registry, &old, &body, &node)?;
-        match write::replace(registry, caller, &main, new, &old, o).await {
+        match write::replace(registry, By::itself(caller), &main, new, &old, o).await {
             Err(e) if e.is_conflict() => {}
             result => return result.map(|_| done(registry)),
         }
@@ -107,11 +112,13 @@ fn bound(registry: &Registry, old: &Object, body: &Value, node: &str) -> Result<
 /// Deletes a pod the polite way. There are no disruption budgets yet, so it is always allowed.
 async fn evict(
     registry: &Registry,
+    caller: &Caller,
     target: &Target,
     mut body: Value,
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
     decode::expect(&mut body, "policy/v1", "Eviction")?;
+    write::ask_about(registry, caller, target, ASKED, (&mut body, None), o).await?;
     let wanted = &body["deleteOptions"];
     let text = |field: &str| wanted["preconditions"][field].as_str().map(str::to_owned);
     let options = DeleteOptions {
@@ -121,9 +128,10 @@ async fn evict(
             uid: text("uid"),
             resource_version: text("resourceVersion"),
         },
+        warnings: o.warnings.clone(),
         ..DeleteOptions::default()
     };
     let pod = Target { subresource: None, ..target.clone() };
-    delete::delete(registry, &pod, &options).await?;
+    delete::delete(registry, By::itself(caller), &pod, &options).await?;
     Ok(done(registry))
 }

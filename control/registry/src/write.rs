@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use beeline_api::kinds::{NAMESPACE, SERVICE};
+use beeline_api::kinds::NAMESPACE;
 use beeline_api::{ApiError, KindInfo, meta};
 use serde_json::Value;
 
-use crate::allocation::Held;
+use crate::admission::asking::Asking;
+use crate::admission::request::{By, Operation, Request, write_options};
 use crate::object::Object;
 use crate::options::{Caller, Subresource, Target, WriteOptions};
 use crate::registry::Registry;
 use crate::roles::escalation;
-use crate::storing::{self, Place, PutError};
+use crate::storing::{self, Place};
+use crate::taken::{self, Taken};
 use crate::{admission, certificates, managing, prepare, scale, views};
 
 /// Names tried for one `generateName`.
@@ -28,6 +30,7 @@ pub(crate) async fn create(
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
     prepare::body(target, &mut value, o)?;
+    let by = By::of(caller, target.kind, "CreateOptions");
     let (target, mut value) = views::stored(target, value)?;
     prepare::create(registry, target.kind, &mut value)?;
     (target.kind.prepare_caller)(&mut value, &caller.user, &caller.groups);
@@ -36,7 +39,7 @@ pub(crate) async fn create(
         let mut attempt = value.clone();
         let generated = prepare::generate_name(&mut attempt);
         tries += 1;
-        match create_named(registry, caller, &target, attempt, o).await {
+        match create_named(registry, by, &target, attempt, o).await {
             Err(e) if generated && e.is_already_exists() && tries < GENERATE_TRIES => {}
             Err(e) if generated && e.is_already_exists() => return Err(e.retry_after(1)),
             result => return result,
@@ -46,12 +49,12 @@ pub(crate) async fn create(
 
 async fn create_named(
     registry: &Registry,
-    caller: &Caller,
+    by: By<'_>,
     target: &Target,
     mut value: Value,
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
-    let kind = target.kind;
+    let (kind, caller) = (target.kind, by.caller);
     let name = meta::name(&value).to_owned();
     defaults(kind, &mut value);
     managing::track(registry, caller, target, (&Value::Null, &mut value), o);
@@ -64,21 +67,82 @@ async fn create_named(
         admission::namespace(registry, kind, meta::namespace(&value), &name)?;
     }
     admission::object(registry, kind, &mut value)?;
+    let namespace = meta::namespace(&value).to_owned();
+    let asking = asking(registry, by, target, (Operation::Create, &namespace, &name), None, o);
+    if let Some(asking) = &asking {
+        let again = |value: &mut Value| {
+            defaults(kind, value);
+            admission::object(registry, kind, value)
+        };
+        let before = value["metadata"].clone();
+        asking.mutate(&mut value, &again).await?;
+        prepare::keep_new(target, &mut value, &before)?;
+    }
     prepare::validate_create(kind, &value)?;
     escalation::check(&registry.inner.access, caller, kind, &value, None)?;
     certificates::check_new(kind, &value)?;
+    admission::limited(registry, kind, &value)?;
     admission::secure(registry, kind, &value, None, o)?;
     let namespace = target.namespace.as_deref();
     let key = registry.inner.cache.bucket(kind).key(namespace, &name);
-    let held = reserve(registry, target, &mut value, None)?;
+    let place = Place { kind, key: &key, name: &name };
+    let taken = Taken::reserve(registry, kind, &mut value, None)?;
+    if let Some(asking) = &asking {
+        asking.validate(Some(&value)).await?;
+    }
     if o.dry_run {
-        release(registry, held);
         if registry.cached(kind, namespace, &name).is_some() {
             return Err(ApiError::already_exists(kind, &name));
         }
         return Ok(Arc::new(Object::transient(value, registry.revision())));
     }
-    commit(registry, target, key, name, value, None, held).await
+    taken::commit(registry, place, value, None, taken).await
+}
+
+/// Whom to ask about a write, if there is anybody.
+fn asking<'a>(
+    registry: &'a Registry,
+    by: By<'a>,
+    target: &Target,
+    (operation, namespace, name): (Operation, &'a str, &'a str),
+    old: Option<&'a Value>,
+    o: &'a WriteOptions,
+) -> Option<Asking<'a>> {
+    let asked = by.asked?;
+    let part = target.subresource.map_or("", Subresource::name);
+    let chosen = registry.inner.outside.chosen(&registry.kinds(), asked.kind, part, operation)?;
+    // Namespaces are in themselves, once they are there.
+    let in_itself = *target.kind == NAMESPACE && operation != Operation::Create;
+    let request = Request {
+        operation,
+        caller: by.caller,
+        resource: asked.kind,
+        subresource: part,
+        namespace: if in_itself { name } else { namespace },
+        name,
+        options: write_options(asked.options, o),
+        dry_run: o.dry_run,
+    };
+    Some(Asking { registry, request, chosen, form: target.kind, old, warnings: &o.warnings })
+}
+
+/// Asks about an object that is not stored itself: a Binding, an Eviction, a Scale.
+pub(crate) async fn ask_about(
+    registry: &Registry,
+    caller: &Caller,
+    target: &Target,
+    (operation, options): (Operation, &'static str),
+    (object, old): (&mut Value, Option<&Value>),
+    o: &WriteOptions,
+) -> Result<(), ApiError> {
+    let by = By::of(caller, target.kind, options);
+    let namespace = target.namespace.as_deref().unwrap_or_default();
+    let name = target.name.as_deref().unwrap_or_default();
+    let Some(asking) = asking(registry, by, target, (operation, namespace, name), old, o) else {
+        return Ok(());
+    };
+    asking.mutate(object, &|_| Ok(())).await?;
+    asking.validate(Some(object)).await
 }
 
 /// Defaults; kinds with a status always show one.
@@ -87,57 +151,6 @@ fn defaults(kind: &KindInfo, value: &mut Value) {
     if kind.status_subresource && kind.custom.is_none() {
         meta::map(value, "status");
     }
-}
-
-/// Addresses and ports, for Services.
-fn reserve(
-    registry: &Registry,
-    target: &Target,
-    value: &mut Value,
-    old: Option<&Value>,
-) -> Result<Option<Held>, ApiError> {
-    if !std::ptr::eq(target.kind, &raw const SERVICE) {
-        return Ok(None);
-    }
-    registry.inner.allocations.reserve(value, old).map(Some)
-}
-
-fn release(registry: &Registry, held: Option<Held>) {
-    if let Some(held) = held {
-        registry.inner.allocations.release(&held);
-    }
-}
-
-/// Stores a value. What was reserved for it goes back if that fails. A write that holds something runs to its end even
-/// if the caller goes away, so that nothing stays reserved without an object.
-async fn commit(
-    registry: &Registry,
-    target: &Target,
-    key: String,
-    name: String,
-    value: Value,
-    old: Option<Arc<Object>>,
-    held: Option<Held>,
-) -> Result<Arc<Object>, ApiError> {
-    let kind = target.kind;
-    let expected = old.map(|o| o.revision);
-    let Some(held) = held else {
-        let place = Place { kind, key: &key, name: &name };
-        return Ok(storing::put(registry, place, value, expected).await?);
-    };
-    let (answer, answered) = tokio::sync::oneshot::channel();
-    let registry = registry.clone();
-    let tasks = registry.inner.tasks.clone();
-    tasks.spawn("registry-write", async move {
-        let result =
-            storing::put(&registry, Place { kind, key: &key, name: &name }, value, expected).await;
-        // What is in the store holds its addresses, whether its writer was told so or not.
-        if let Err(PutError::Refused(_)) = &result {
-            registry.inner.allocations.release(&held);
-        }
-        let _ = answer.send(result.map_err(ApiError::from));
-    });
-    answered.await.unwrap_or_else(|_| Err(ApiError::unavailable("the server is shutting down")))
 }
 
 /// Replaces an object, its status, its scale, or a namespace's finalizers.
@@ -152,6 +165,7 @@ pub(crate) async fn update(
         return scale::update(registry, caller, target, body, o).await;
     }
     prepare::body(target, &mut body, o)?;
+    let by = By::of(caller, target.kind, "UpdateOptions");
     let (target, body) = views::stored(target, body)?;
     let target = &*target;
     let name = meta::name(&body).to_owned();
@@ -165,7 +179,7 @@ pub(crate) async fn update(
         };
         prepare::preconditions(target.kind, &body, &old)?;
         let pinned = body["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty());
-        match replace(registry, caller, target, body.clone(), &old, o).await {
+        match replace(registry, by, target, body.clone(), &old, o).await {
             Err(e) if e.is_conflict() && !pinned && tries < CONFLICT_TRIES => {}
             result => return result,
         }
@@ -192,7 +206,7 @@ async fn update_absent(
 /// Turns a full new version into what may be stored over `old`, and stores it.
 pub(crate) async fn replace(
     registry: &Registry,
-    caller: &Caller,
+    by: By<'_>,
     target: &Target,
     body: Value,
     old: &Arc<Object>,
@@ -203,55 +217,71 @@ pub(crate) async fn replace(
     let old = &views::object(registry, kind, Arc::clone(stored)).await?;
     let mut new = merged(target, body, &old.value);
     defaults(kind, &mut new);
-    managing::track(registry, caller, target, (&old.value, &mut new), o);
-    let held = match target.subresource {
-        None => {
-            (kind.prepare_update)(&mut new, &old.value);
-            let held = reserve(registry, target, &mut new, Some(&old.value))?;
-            if let Err(refused) = prepare::validate_update(kind, &new, &old.value) {
-                release(registry, held);
-                return Err(refused);
-            }
-            escalation::check(&registry.inner.access, caller, kind, &new, Some(&old.value))?;
-            admission::secure(registry, kind, &new, Some(&old.value), o)?;
-            held
-        }
-        Some(Subresource::Status) => {
-            prepare::validate_status(kind, &new, &old.value)?;
-            None
-        }
-        Some(sub) => {
-            prepare::validate_part(kind, sub, &new, &old.value)?;
-            certificates::check_approval(&registry.inner.access, caller, target, &old.value)?;
-            if sub == Subresource::EphemeralContainers {
-                admission::secure(registry, kind, &new, Some(&old.value), o)?;
-            }
-            None
-        }
-    };
+    managing::track(registry, by.caller, target, (&old.value, &mut new), o);
+    let place = (Operation::Update, old.namespace(), old.name());
+    let asking = asking(registry, by, target, place, Some(&old.value), o);
+    if let Some(asking) = &asking {
+        // What webhooks change belongs to nobody.
+        let managers = new["metadata"]["managedFields"].clone();
+        asking.mutate(&mut new, &|_| Ok(())).await?;
+        new = merged(target, new, &old.value);
+        defaults(kind, &mut new);
+        prepare::keep_managers(&mut new, managers);
+    }
+    let taken = judge(registry, by.caller, target, (&mut new, &old.value), o)?;
     if kind.generation && prepare::spec_differs(kind, &new, &old.value) {
         let generation = old.value["metadata"]["generation"].as_i64().unwrap_or(0);
         new["metadata"]["generation"] = Value::from(generation + 1);
     }
+    if let Some(asking) = &asking {
+        asking.validate(Some(&new)).await?;
+    }
+    let key = registry.inner.cache.bucket(kind).key(Some(old.namespace()), old.name());
+    let place = Place { kind, key: &key, name: old.name() };
     // Writing what is there brings it to the version that is stored now.
     let current = kind.stored().api_version() == stored.value["apiVersion"];
     if prepare::same(&new, &old.value) && current {
-        release(registry, held);
         return Ok(Arc::clone(stored));
     }
     if o.dry_run {
-        release(registry, held);
         new["metadata"]["resourceVersion"] = Value::from(old.revision.0.to_string());
         return Ok(Arc::new(Object::transient(new, old.revision)));
     }
-    let key = registry.inner.cache.bucket(kind).key(Some(old.namespace()), old.name());
     if finished(target, &new) {
-        release(registry, held);
-        let place = Place { kind, key: &key, name: old.name() };
         storing::remove(registry, place, old).await?;
         return Ok(Arc::new(Object::transient(new, old.revision)));
     }
-    commit(registry, target, key, old.name().to_owned(), new, Some(Arc::clone(old)), held).await
+    taken::commit(registry, place, new, Some(old.revision), taken).await
+}
+
+/// Whether a replacement may be, by rules that are built in; what it takes of what is scarce.
+fn judge(
+    registry: &Registry,
+    caller: &Caller,
+    target: &Target,
+    (new, old): (&mut Value, &Value),
+    o: &WriteOptions,
+) -> Result<Taken, ApiError> {
+    let kind = target.kind;
+    match target.subresource {
+        None => {
+            (kind.prepare_update)(new, old);
+            let taken = Taken::reserve(registry, kind, new, Some(old))?;
+            prepare::validate_update(kind, new, old)?;
+            escalation::check(&registry.inner.access, caller, kind, new, Some(old))?;
+            admission::secure(registry, kind, new, Some(old), o)?;
+            return Ok(taken);
+        }
+        Some(Subresource::Status) => prepare::validate_status(kind, new, old)?,
+        Some(sub) => {
+            prepare::validate_part(kind, sub, new, old)?;
+            certificates::check_approval(&registry.inner.access, caller, target, old)?;
+            if sub == Subresource::EphemeralContainers {
+                admission::secure(registry, kind, new, Some(old), o)?;
+            }
+        }
+    }
+    Ok(Taken::nothing(registry))
 }
 
 /// Which parts come from the body, and which stay.

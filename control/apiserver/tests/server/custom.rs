@@ -1,20 +1,12 @@
 //! Kinds that definitions make, as kubectl sees them.
 
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use beeline_auth::{ClientCertificates, ServerNames, server_config};
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use crate::fixture::Fixture;
+use crate::hook::Hook;
 use crate::kubectl::{Kubectl, all_versions};
 
 const WIDGETS: &str = include_str!("custom/widgets.yaml");
@@ -309,10 +301,8 @@ async fn documents_follow_definitions() {
     fixture.stop().await;
 }
 
-/// A webhook that calls `size` of v1 `bigness` in v1beta1, and counts its calls.
-async fn convert(request: http::Request<hyper::body::Incoming>) -> http::Response<Full<Bytes>> {
-    let body = request.into_body().collect().await.unwrap().to_bytes();
-    let review: Value = serde_json::from_slice(&body).unwrap();
+/// A webhook that calls `size` of v1 `bigness` in v1beta1.
+fn convert(review: &Value) -> Value {
     let mut objects = review["request"]["objects"].clone();
     let wanted = &review["request"]["desiredAPIVersion"];
     for object in objects.as_array_mut().unwrap() {
@@ -331,38 +321,15 @@ async fn convert(request: http::Request<hyper::body::Incoming>) -> http::Respons
     } else {
         json!({ "status": "Success" })
     };
-    let answer = json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview",
-        "response": { "uid": review["request"]["uid"], "result": result, "convertedObjects": objects } });
-    http::Response::new(Full::new(Bytes::from(answer.to_string())))
-}
-
-/// Serves it at a port of its own until the test ends.
-async fn webhook(fixture: &Fixture) -> (u16, tokio::task::JoinHandle<()>) {
-    let names = ServerNames::standard(IpAddr::from([10, 43, 0, 1]), "test");
-    let certified = fixture.authority.server(&names, SystemTime::now()).unwrap();
-    let ca = fixture.authority.certificate_pem();
-    let mut tls = (*server_config(ca, &certified, ClientCertificates::Optional).unwrap()).clone();
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    #[expect(clippy::disallowed_methods, reason = "it ends with the test, which aborts it")]
-    let serving = tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let Ok(stream) = acceptor.accept(stream).await else { continue };
-            let service = service_fn(|request| async {
-                Ok::<_, std::convert::Infallible>(convert(request).await)
-            });
-            drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
-        }
-    });
-    (port, serving)
+    json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview",
+        "response": { "uid": review["request"]["uid"], "result": result, "convertedObjects": objects } })
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_converts_between_versions() {
     let fixture = Fixture::start_with_controllers().await;
-    let (port, serving) = webhook(&fixture).await;
+    let hook = Hook::start(&fixture, |_, review| Some(convert(review))).await;
+    let port = hook.port;
     let ca = base64::engine::general_purpose::STANDARD.encode(fixture.authority.certificate_pem());
     let conversion = format!(
         "spec:\n  conversion:\n    strategy: Webhook\n    webhook:\n      conversionReviewVersions: [v1]\n      clientConfig: {{url: 'https://localhost:{port}/convert', caBundle: {ca}}}\n"
@@ -421,8 +388,7 @@ async fn a_webhook_converts_between_versions() {
         "{}",
         refused.text()
     );
-    serving.abort();
-    let _ = serving.await;
+    hook.stop().await;
     let away = fixture.admin("GET", old, &[], "").await;
     assert!(away.code == 500 && away.text().contains("conversion webhook"), "{}", away.text());
     assert_eq!(fixture.admin("GET", PATH, &[], "").await.code, 200);

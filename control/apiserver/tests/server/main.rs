@@ -7,13 +7,16 @@
 )]
 
 mod access;
+mod admission;
 mod custom;
 mod errors;
 mod everyday;
 mod fixture;
+mod hook;
 mod http_surface;
 mod kinds;
 mod kubectl;
 mod nodes;
+mod policies;
 mod services;
 mod versions;
