@@ -20,6 +20,7 @@ pub mod kinds;
 pub mod meta;
 pub mod patch;
 pub mod quantity;
+pub mod quota;
 pub mod selectors;
 pub mod status;
 pub mod table;

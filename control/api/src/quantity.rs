@@ -60,6 +60,17 @@ impl Quantity {
         Self { milli: self.milli.saturating_add(other.milli), form: self.form }
     }
 
+    /// The difference, written as the first of the two is.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self { milli: self.milli.saturating_sub(other.milli), form: self.form }
+    }
+
+    /// So many units.
+    pub fn whole(n: i64) -> Self {
+        Self { milli: i128::from(n) * 1000, form: Form::Decimal }
+    }
+
     /// In thousandths of a unit, clamped to what fits.
     pub fn milli(&self) -> i64 {
         i64::try_from(self.milli).unwrap_or(if self.milli > 0 { i64::MAX } else { i64::MIN })
@@ -128,6 +139,12 @@ fn apply_suffix(mantissa: i128, scale: i32, suffix: &str) -> Option<(i128, Form)
 
 fn divide_up(a: i128, b: i128) -> i128 {
     a.div_euclid(b) + i128::from(a.rem_euclid(b) != 0)
+}
+
+impl Default for Quantity {
+    fn default() -> Self {
+        Self::whole(0)
+    }
 }
 
 impl PartialEq for Quantity {

@@ -23,6 +23,7 @@ pub mod node;
 pub mod objects;
 mod read;
 pub mod replicaset;
+pub mod resourcequota;
 pub mod serviceaccount;
 mod sources;
 pub mod write;
@@ -213,6 +214,9 @@ impl Run {
         });
         self.run("namespaces", any(), SELDOM, Some(CALM), |client: &Client, _| {
             namespace::plan(&read::namespaces(client))
+        });
+        self.run("resourcequotas", any(), SELDOM, Some(CALM), |client: &Client, _| {
+            resourcequota::plan(&read::quotas(client))
         });
         let mut dependents = read::Dependents::default();
         self.run("garbage", any(), SELDOM, Some(CALM), move |client: &Client, _| {

@@ -13,7 +13,10 @@ use k8s_openapi::api::core::v1::Service;
 use serde_json::Value;
 
 use crate::write::ObjectId;
-use crate::{definition, deployment, loadbalancer, namespace, node, replicaset, serviceaccount};
+use crate::{
+    definition, deployment, loadbalancer, namespace, node, replicaset, resourcequota,
+    serviceaccount,
+};
 
 pub(crate) use dependents::Dependents;
 
@@ -60,6 +63,10 @@ impl Balanced {
         let slices = local.into_iter().flat_map(|namespace| client.cached_in(Some(namespace)));
         loadbalancer::State { slices: slices.collect(), nodes: client.cached(), services }
     }
+}
+
+pub(crate) fn quotas(client: &Client) -> resourcequota::State {
+    resourcequota::State { quotas: client.cached(), uses: client.registry().quota_uses() }
 }
 
 pub(crate) fn accounts(client: &Client, ca_pem: Option<String>) -> serviceaccount::State {

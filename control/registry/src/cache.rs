@@ -204,6 +204,7 @@ impl Cache {
                 self.redefine(&step);
             }
             registry.inner.outside.observe(self, bucket.kind);
+            registry.inner.quotas.observe(self, bucket.kind, &step);
         }
         self.applied.send_replace(last.0);
     }

@@ -23,6 +23,7 @@ mod options;
 mod patching;
 mod podsecurity;
 mod prepare;
+mod quota;
 mod read;
 mod registry;
 mod roles;
@@ -47,6 +48,7 @@ pub use options::{
     Caller, DeleteOptions, FieldValidation, ListOptions, Options, Ownership, Patch, Preconditions,
     Propagation, Subresource, Target, VersionMatch, Warnings, WatchOptions, WriteOptions,
 };
+pub use quota::QuotaUse;
 pub use registry::{OpenError, Registry};
 pub use view::{Difference, View};
 pub use watch::ObjectWatch;

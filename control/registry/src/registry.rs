@@ -20,6 +20,7 @@ use crate::object::{Deleted, List, Object};
 use crate::options::{
     Caller, DeleteOptions, ListOptions, Options, Patch, Target, WatchOptions, WriteOptions,
 };
+use crate::quota::{QuotaUse, Quotas};
 use crate::roles::{self, Access};
 use crate::view::View;
 use crate::views;
@@ -38,6 +39,7 @@ pub(crate) struct Inner {
     pub(crate) allocations: Allocations,
     pub(crate) access: Access,
     pub(crate) outside: Outside,
+    pub(crate) quotas: Quotas,
     pub(crate) tasks: Tasks,
 }
 
@@ -81,8 +83,9 @@ impl Registry {
             Access { fixed: Arc::clone(&options.authorizer), rbac: Arc::new(Rbac::default()) };
         cache.each(roles::GROUP, |kind, object| roles::load(&access.rbac, kind, object));
         let tasks = tasks.clone();
-        let outside = Outside::default();
-        let inner = Inner { store, options, cache, allocations, access, outside, tasks };
+        let (outside, quotas) = (Outside::default(), Quotas::default());
+        quotas.load(&cache);
+        let inner = Inner { store, options, cache, allocations, access, outside, quotas, tasks };
         let registry = Registry { inner: Arc::new(inner) };
         crate::cache::follow(&registry, loaded, &registry.inner.tasks);
         crate::bootstrap::ensure(&registry).await?;
@@ -189,6 +192,11 @@ impl Registry {
     ) -> Result<ObjectWatch, ApiError> {
         access::check_all(&self.inner.access, caller, "watch", target, &o.fields)?;
         crate::watch::watch(self, target, o).await
+    }
+
+    /// How much of each quota is used, as the cache has it now.
+    pub fn quota_uses(&self) -> Vec<QuotaUse> {
+        self.inner.quotas.uses()
     }
 
     /// A typed client with that identity.

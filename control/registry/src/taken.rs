@@ -1,5 +1,5 @@
 //! What a write takes of what is scarce, and gives back unless it is stored: addresses and ports of
-//! Services.
+//! Services, and its part of quotas.
 //!
 //! In: objects about to be written. Out: the same with what they need, stored. Nothing stays taken without an object, whether
 //! a write is refused, fails or is given up by its caller.
@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::allocation::Held;
 use crate::object::Object;
+use crate::quota::{self, Claim};
 use crate::registry::Registry;
 use crate::storing::{self, Place, PutError};
 
@@ -20,12 +21,13 @@ use crate::storing::{self, Place, PutError};
 pub(crate) struct Taken {
     registry: Registry,
     held: Option<Held>,
+    claim: Option<Claim>,
 }
 
 impl Taken {
     /// Of writes that need nothing.
     pub(crate) fn nothing(registry: &Registry) -> Self {
-        Self { registry: registry.clone(), held: None }
+        Self { registry: registry.clone(), held: None, claim: None }
     }
 
     /// What an object needs beyond what its old version has.
@@ -42,13 +44,27 @@ impl Taken {
         Ok(taken)
     }
 
+    /// Its part of the quotas of its namespace. The last that is asked of a write, since others wait for nothing.
+    pub(crate) fn claim(
+        &mut self,
+        place: Place<'_>,
+        value: &Value,
+        old: Option<&Value>,
+    ) -> Result<(), ApiError> {
+        self.claim = quota::claim(&self.registry, place.kind, place.key, value, old)?;
+        Ok(())
+    }
+
     fn is_nothing(&self) -> bool {
-        self.held.is_none()
+        self.held.is_none() && self.claim.is_none()
     }
 
     /// The object is stored: what the cache shows of it counts from now on.
     fn keep(mut self) {
         self.held = None;
+        if let Some(claim) = self.claim.take() {
+            claim.keep();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use beeline_api::kinds::NAMESPACE;
+use beeline_api::kinds::{NAMESPACE, POD};
 use beeline_api::{ApiError, KindInfo, meta};
 use serde_json::Value;
 
@@ -86,10 +86,11 @@ async fn create_named(
     let namespace = target.namespace.as_deref();
     let key = registry.inner.cache.bucket(kind).key(namespace, &name);
     let place = Place { kind, key: &key, name: &name };
-    let taken = Taken::reserve(registry, kind, &mut value, None)?;
+    let mut taken = Taken::reserve(registry, kind, &mut value, None)?;
     if let Some(asking) = &asking {
         asking.validate(Some(&value)).await?;
     }
+    taken.claim(place, &value, None)?;
     if o.dry_run {
         if registry.cached(kind, namespace, &name).is_some() {
             return Err(ApiError::already_exists(kind, &name));
@@ -228,7 +229,7 @@ pub(crate) async fn replace(
         defaults(kind, &mut new);
         prepare::keep_managers(&mut new, managers);
     }
-    let taken = judge(registry, by.caller, target, (&mut new, &old.value), o)?;
+    let mut taken = judge(registry, by.caller, target, (&mut new, &old.value), o)?;
     if kind.generation && prepare::spec_differs(kind, &new, &old.value) {
         let generation = old.value["metadata"]["generation"].as_i64().unwrap_or(0);
         new["metadata"]["generation"] = Value::from(generation + 1);
@@ -238,6 +239,9 @@ pub(crate) async fn replace(
     }
     let key = registry.inner.cache.bucket(kind).key(Some(old.namespace()), old.name());
     let place = Place { kind, key: &key, name: old.name() };
+    if claims(target) {
+        taken.claim(place, &new, Some(&old.value))?;
+    }
     // Writing what is there brings it to the version that is stored now.
     let current = kind.stored().api_version() == stored.value["apiVersion"];
     if prepare::same(&new, &old.value) && current {
@@ -252,6 +256,14 @@ pub(crate) async fn replace(
         return Ok(Arc::new(Object::transient(new, old.revision)));
     }
     taken::commit(registry, place, new, Some(old.revision), taken).await
+}
+
+/// Whether a replacement may need more of a quota: the scopes of a pod are judged once, its size again.
+fn claims(target: &Target) -> bool {
+    match target.subresource {
+        None => *target.kind != POD,
+        Some(part) => part == Subresource::Resize,
+    }
 }
 
 /// Whether a replacement may be, by rules that are built in; what it takes of what is scarce.

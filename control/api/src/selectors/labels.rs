@@ -135,7 +135,7 @@ impl LabelSelector {
 }
 
 impl Requirement {
-    fn matches(&self, value: Option<&str>) -> bool {
+    pub(crate) fn matches(&self, value: Option<&str>) -> bool {
         let listed = |v: &str| self.values.iter().any(|x| x == v);
         let against = |test: fn(i64, i64) -> bool| {
             let pair = value

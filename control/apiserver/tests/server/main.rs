@@ -18,5 +18,6 @@ mod kinds;
 mod kubectl;
 mod nodes;
 mod policies;
+mod quota;
 mod services;
 mod versions;
