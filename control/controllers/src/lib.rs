@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod clusterrole;
 pub mod definition;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod event_ttl;
@@ -90,6 +91,13 @@ impl Controllers {
             OFTEN,
             None,
             |client: &Client, now| replicaset::plan(&read::replica_sets(client), now),
+        );
+        run.start(
+            "disruptions",
+            &[&kinds::POD_DISRUPTION_BUDGET, &kinds::POD, &kinds::REPLICA_SET, &kinds::DEPLOYMENT],
+            SELDOM,
+            Some(CALM),
+            |client: &Client, now| disruption::plan(&read::disruptions(client), now),
         );
         run.start(
             "clusterroles",

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::write::ObjectId;
 use crate::{
-    definition, deployment, loadbalancer, namespace, node, replicaset, resourcequota,
+    definition, deployment, disruption, loadbalancer, namespace, node, replicaset, resourcequota,
     serviceaccount,
 };
 
@@ -62,6 +62,23 @@ impl Balanced {
             .collect();
         let slices = local.into_iter().flat_map(|namespace| client.cached_in(Some(namespace)));
         loadbalancer::State { slices: slices.collect(), nodes: client.cached(), services }
+    }
+}
+
+pub(crate) fn disruptions(client: &Client) -> disruption::State {
+    // Pods first: an eviction notes its pod in the budget before it deletes it.
+    let pods = client.cached();
+    let budgets: Vec<_> = client.cached();
+    if budgets.is_empty() {
+        return disruption::State::default();
+    }
+    disruption::State {
+        pods,
+        budgets,
+        replica_sets: client.cached(),
+        deployments: client.cached(),
+        stateful_sets: client.cached(),
+        replication_controllers: client.cached(),
     }
 }
 

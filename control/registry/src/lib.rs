@@ -15,6 +15,7 @@ mod classes;
 mod client;
 mod conversion;
 mod delete;
+mod disruption;
 mod limits;
 mod list;
 mod managing;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::admission::request::{By, Operation};
 use crate::delete;
+use crate::disruption::{self, Leave};
 use crate::object::Object;
 use crate::options::{Caller, DeleteOptions, Preconditions, Subresource, Target, WriteOptions};
 use crate::registry::Registry;
@@ -109,7 +110,7 @@ fn bound(registry: &Registry, old: &Object, body: &Value, node: &str) -> Result<
     Ok(new)
 }
 
-/// Deletes a pod the polite way. There are no disruption budgets yet, so it is always allowed.
+/// Deletes a pod if its disruption budget allows that.
 async fn evict(
     registry: &Registry,
     caller: &Caller,
@@ -119,19 +120,38 @@ async fn evict(
 ) -> Result<Arc<Object>, ApiError> {
     decode::expect(&mut body, "policy/v1", "Eviction")?;
     write::ask_about(registry, caller, target, ASKED, (&mut body, None), o).await?;
+    let name = target.name.as_deref().unwrap_or_default();
+    if ![name, ""].contains(&meta::name(&body)) {
+        let why = "name in URL does not match name in Eviction object";
+        return Err(ApiError::bad_request(why));
+    }
     let wanted = &body["deleteOptions"];
     let text = |field: &str| wanted["preconditions"][field].as_str().map(str::to_owned);
-    let options = DeleteOptions {
-        dry_run: o.dry_run,
-        grace_period_seconds: wanted["gracePeriodSeconds"].as_i64(),
-        preconditions: Preconditions {
-            uid: text("uid"),
-            resource_version: text("resourceVersion"),
-        },
-        warnings: o.warnings.clone(),
-        ..DeleteOptions::default()
-    };
+    let dry_run = o.dry_run || !meta::list(wanted, "dryRun").is_empty();
     let pod = Target { subresource: None, ..target.clone() };
-    delete::delete(registry, By::itself(caller), &pod, &options).await?;
-    Ok(done(registry))
+    for _ in 0..CONFLICT_TRIES {
+        let seen = registry.newest(&POD, target.namespace.as_deref(), name).await?;
+        let seen = seen.ok_or_else(|| ApiError::not_found(&POD, name))?;
+        let mut options = DeleteOptions {
+            dry_run,
+            grace_period_seconds: wanted["gracePeriodSeconds"].as_i64(),
+            preconditions: Preconditions {
+                uid: text("uid"),
+                resource_version: text("resourceVersion"),
+            },
+            warnings: o.warnings.clone(),
+            ..DeleteOptions::default()
+        };
+        let leave = disruption::ask(registry, &seen, dry_run).await?;
+        // One that does not count now may count in its next version.
+        let pinned = leave == Leave::AsSeen && options.preconditions.resource_version.is_none();
+        if pinned {
+            options.preconditions.resource_version = Some(seen.revision.0.to_string());
+        }
+        match delete::delete(registry, By::itself(caller), &pod, &options).await {
+            Err(e) if e.is_conflict() && pinned => {}
+            result => return result.map(|_| done(registry)),
+        }
+    }
+    Err(ApiError::modified(&POD, name))
 }

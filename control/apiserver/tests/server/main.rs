@@ -11,6 +11,7 @@ mod admission;
 mod custom;
 mod errors;
 mod everyday;
+mod eviction;
 mod fixture;
 mod hook;
 mod http_surface;
