@@ -7,6 +7,7 @@ pub(crate) mod index;
 mod matching;
 mod policy;
 pub(crate) mod request;
+mod runtimeclass;
 mod webhook;
 
 use beeline_api::kinds::{
@@ -68,13 +69,15 @@ pub(crate) fn object(
     Ok(())
 }
 
-/// What new objects may ask for, by the LimitRanges of their namespace.
+/// What new objects may ask for, by their RuntimeClass and the LimitRanges of their namespace.
 pub(crate) fn limited(
     registry: &Registry,
     kind: &KindInfo,
     object: &Value,
 ) -> Result<(), ApiError> {
-    if *kind != POD && *kind != PERSISTENT_VOLUME_CLAIM {
+    if *kind == POD {
+        runtimeclass::check(registry, object)?;
+    } else if *kind != PERSISTENT_VOLUME_CLAIM {
         return Ok(());
     }
     let ranges = registry.snapshot(&LIMIT_RANGE, Some(meta::namespace(object)));
@@ -147,9 +150,16 @@ fn pod(registry: &Registry, pod: &mut Value) -> Result<(), ApiError> {
         let account = spec["serviceAccountName"].clone();
         spec.insert("serviceAccount".to_owned(), account.clone());
         let account = account.as_str().unwrap_or_default();
-        let known = registry.cached(&SERVICE_ACCOUNT, Some(&namespace), account).is_some();
+        let known = registry.cached(&SERVICE_ACCOUNT, Some(&namespace), account);
+        // Pods that name no secrets of their own pull with those of their account.
+        if let Some(known) = &known
+            && spec.get("imagePullSecrets").and_then(Value::as_array).is_none_or(Vec::is_empty)
+            && let secrets @ Value::Array(_) = &known.value["imagePullSecrets"]
+        {
+            spec.insert("imagePullSecrets".to_owned(), secrets.clone());
+        }
         // `default` is made by a controller soon after the namespace; no pod has to wait for that.
-        if !known && account != "default" {
+        if known.is_none() && account != "default" {
             let why = format!(
                 "error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found"
             );
@@ -157,6 +167,8 @@ fn pod(registry: &Registry, pod: &mut Value) -> Result<(), ApiError> {
         }
     }
     classes::priority(registry, &name, spec)?;
+    runtimeclass::apply(registry, pod)?;
+    let spec = meta::map(pod, "spec");
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let tolerations = spec.entry("tolerations").or_insert_with(|| json!([]));
         let covered = tolerations.as_array().into_iter().flatten().any(|t| {

@@ -20,5 +20,6 @@ mod kubectl;
 mod nodes;
 mod policies;
 mod quota;
+mod runtimeclass;
 mod services;
 mod versions;
