@@ -53,10 +53,9 @@ async fn ask(
     old: &Object,
 ) -> Result<(), ApiError> {
     let Some(asked) = by.asked else { return Ok(()) };
-    let outside = &registry.inner.outside;
-    let Some(chosen) = outside.chosen(&registry.kinds(), asked.kind, "", Operation::Delete) else {
-        return Ok(());
-    };
+    let inner = &registry.inner;
+    let chosen = inner.outside.chosen(&inner.cache, asked.kind, "", Operation::Delete);
+    let Some(chosen) = chosen else { return Ok(()) };
     let itself = *target.kind == NAMESPACE;
     let request = Request {
         operation: Operation::Delete,

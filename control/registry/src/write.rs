@@ -111,7 +111,8 @@ fn asking<'a>(
 ) -> Option<Asking<'a>> {
     let asked = by.asked?;
     let part = target.subresource.map_or("", Subresource::name);
-    let chosen = registry.inner.outside.chosen(&registry.kinds(), asked.kind, part, operation)?;
+    let inner = &registry.inner;
+    let chosen = inner.outside.chosen(&inner.cache, asked.kind, part, operation)?;
     // Namespaces are in themselves, once they are there.
     let in_itself = *target.kind == NAMESPACE && operation != Operation::Create;
     let request = Request {

@@ -49,7 +49,7 @@ impl Outside {
     /// Those who may want to know of a write; None if nobody does.
     pub(crate) fn chosen(
         &self,
-        kinds: &Kinds,
+        cache: &Cache,
         kind: &'static KindInfo,
         subresource: &'static str,
         operation: Operation,
@@ -64,7 +64,7 @@ impl Outside {
             return known;
         }
         let wanted = Wanted { kind, subresource, operation, name: None };
-        let made = index.all.about(kinds, wanted).map(Arc::new);
+        let made = index.all.about(&cache.kinds(), wanted).map(Arc::new);
         let mut chosen = index.chosen.write().unwrap_or_else(PoisonError::into_inner);
         chosen.insert(key, made.clone());
         made
