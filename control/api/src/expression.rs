@@ -3,11 +3,13 @@
 //! In: text, the names of the variables it may use, and their values. Out: a compiled [`Expression`] and what it gives.
 //! Compiling finds syntax errors, other names, and functions that are not here; types are known only when an expression
 //! runs, and there are no cost limits. Of Kubernetes' own libraries the crate has optionals, strings, math and lists;
-//! `library` adds what is simple of the others. What is missing (objects of type quantity, semver, URL, IP and CIDR,
-//! named formats, the authorizer) is refused when compiled.
+//! `library`, `quantity` and `authority` add to them. What is missing (objects of type semver, URL, IP and CIDR, named
+//! formats, `authorizer.requestResource`) is refused when compiled.
 
+mod authority;
 pub(crate) mod library;
 mod names;
+mod quantity;
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -15,6 +17,8 @@ use std::sync::{Arc, OnceLock};
 use cel::objects::Key;
 use cel::{Context, Env, Program, Value as Cel};
 use serde_json::Value;
+
+pub use authority::{Authority, Question};
 
 /// A compiled expression.
 #[derive(Debug)]
@@ -57,10 +61,10 @@ pub(crate) fn compile(expression: &str, variables: &[&str]) -> Result<Program, S
     if let Some(name) = functions.into_iter().find(|name| library::is_missing(name)) {
         return Err(format!("function '{name}' is of a CEL library that is not served here"));
     }
+    if names::selects(program.expression(), "authorizer", "requestResource") {
+        return Err("'authorizer.requestResource' is not served here".to_owned());
+    }
     match unknown {
-        Some("authorizer") => {
-            Err("variable 'authorizer' is of a CEL library that is not served here".to_owned())
-        }
         Some(name) => Err(format!("undeclared reference to '{name}' (in container '')")),
         None => Ok(program),
     }
@@ -108,6 +112,11 @@ impl Scope {
     /// Sets a variable.
     pub fn set(&mut self, name: &str, value: &Value) {
         self.0.add_variable_from_value(name, convert(value));
+    }
+
+    /// Sets the variable `authorizer`.
+    pub fn set_authority(&mut self, authority: Authority) {
+        self.0.add_variable_from_value("authorizer", authority::value(authority));
     }
 
     /// Sets a variable whose fields are what other expressions gave.
@@ -205,10 +214,69 @@ mod tests {
             refused("params.x"),
             "compilation failed: ERROR: undeclared reference to 'params' (in container '')"
         );
+        assert!(refused("semver('1.0.0') == object").contains("not served here"));
+        let whole = Expression::compile("authorizer.requestResource.check('get')", &["authorizer"]);
+        assert!(whole.unwrap_err().contains("'authorizer.requestResource' is not served here"));
+    }
+
+    #[test]
+    fn quantities_compare_and_add() {
+        for holds in [
+            "quantity('1Gi').isGreaterThan(quantity('1G'))",
+            "quantity('500m').isLessThan(quantity('1'))",
+            "quantity('1000m') == quantity('1')",
+            "quantity('1').compareTo(quantity('2')) == -1",
+            "quantity('1').add(quantity('500m')).sub(1) == quantity('0.5')",
+            "quantity('2k').isInteger() && quantity('2k').asInteger() == 2000",
+            "!quantity('1m').isInteger() && quantity('-1').sign() == -1",
+            "quantity('1500m').asApproximateFloat() == 1.5",
+        ] {
+            assert!(evaluated(holds).unwrap().is_true(), "{holds}");
+        }
         assert!(
-            refused("authorizer.group('').resource('pods').check('get').allowed()")
-                .contains("not served here")
+            evaluated("quantity('many').isInteger()")
+                .unwrap_err()
+                .contains("quantities must match")
         );
-        assert!(refused("quantity('1') == object").contains("not served here"));
+    }
+
+    #[test]
+    fn the_authorizer_is_asked() {
+        let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        let mut scope = Scope::default();
+        scope.set_authority(Arc::new(move |question| {
+            seen.lock().unwrap().push(question.clone());
+            question.verb == "get"
+        }));
+        let ask = |text: &str| {
+            let expression = Expression::compile(text, &["authorizer"]).unwrap();
+            expression.evaluate(&scope).unwrap().is_true()
+        };
+        assert!(ask(
+            "authorizer.group('apps').resource('deployments').subresource('scale').namespace('a').name('b').check('get').allowed()"
+        ));
+        assert!(!ask(
+            "authorizer.serviceAccount('a', 'b').path('/healthz').check('post').allowed()"
+        ));
+        assert!(ask("authorizer.path('/x').check('post').reason() == ''"));
+        let asked = asked.lock().unwrap();
+        let own = str::to_owned;
+        let first = Question {
+            group: own("apps"),
+            resource: own("deployments"),
+            subresource: own("scale"),
+            namespace: own("a"),
+            name: own("b"),
+            verb: own("get"),
+            ..Question::default()
+        };
+        let second = Question {
+            account: Some((own("a"), own("b"))),
+            path: Some(own("/healthz")),
+            verb: own("post"),
+            ..Question::default()
+        };
+        assert_eq!(asked[..2], [first, second]);
     }
 }

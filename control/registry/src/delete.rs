@@ -66,6 +66,7 @@ async fn ask(
         name: old.name(),
         options: delete_options(o),
         dry_run: o.dry_run,
+        access: &inner.access,
     };
     let (form, old, warnings) = (target.kind, Some(&*old.value), &o.warnings);
     Asking { registry, request, chosen, form, old, warnings }.delete().await

@@ -124,6 +124,7 @@ fn asking<'a>(
         name,
         options: write_options(asked.options, o),
         dry_run: o.dry_run,
+        access: &inner.access,
     };
     Some(Asking { registry, request, chosen, form: target.kind, old, warnings: &o.warnings })
 }

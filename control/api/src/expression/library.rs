@@ -43,8 +43,7 @@ pub(crate) fn is_type(name: &str) -> bool {
 
 /// Functions that make objects of Kubernetes' own types.
 pub(crate) fn is_missing(name: &str) -> bool {
-    let makers =
-        ["quantity", "semver", "isSemver", "url", "ip", "cidr", "format.named", "authorizer"];
+    let makers = ["semver", "isSemver", "url", "ip", "cidr", "format.named", "authorizer"];
     makers.contains(&name)
 }
 
@@ -61,6 +60,8 @@ pub(crate) fn add(context: &mut Context<'_, '_>) {
         let fits = move |text: Text| format.iter().any(|f| format::fits(f, &text));
         let _ = context.add_function(name, fits);
     }
+    super::quantity::add(context);
+    super::authority::add(context);
     let _ = context.add_function("isQuantity", |text: Text| Quantity::parse(&text).is_some());
     let _ = context.add_function("find", |this: This<Text>, pattern: Text| find(&this.0, &pattern));
     let _ = context

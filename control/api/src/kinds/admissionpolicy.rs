@@ -13,8 +13,8 @@ use crate::validate::{self, forbidden, invalid, required};
 const GROUP: &str = "admissionregistration.k8s.io";
 
 /// Variables that the expressions of a policy may use.
-pub const POLICY_VARIABLES: [&str; 6] =
-    ["object", "oldObject", "request", "params", "namespaceObject", "variables"];
+pub const POLICY_VARIABLES: [&str; 7] =
+    ["object", "oldObject", "request", "params", "namespaceObject", "variables", "authorizer"];
 
 /// Reasons that a validation may give.
 const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];

@@ -8,8 +8,8 @@ use crate::expression::Expression;
 use crate::meta::{self, list, or_set, text};
 use crate::validate::{self, duplicate, forbidden, invalid, required};
 
-/// Variables of match conditions.
-const VARIABLES: [&str; 3] = ["object", "oldObject", "request"];
+/// Variables that the match conditions of a webhook may use.
+pub const CONDITION_VARIABLES: [&str; 4] = ["object", "oldObject", "request", "authorizer"];
 
 const WEBHOOK_BASE: KindInfo = KindInfo {
     group: "admissionregistration.k8s.io",
@@ -122,7 +122,7 @@ fn webhook(webhook: &Value, at: &str, causes: &mut Causes) {
         rules::selector(&webhook[field], &format!("{at}.{field}"), causes);
     }
     client(&webhook["clientConfig"], &format!("{at}.clientConfig"), causes);
-    conditions(webhook, at, &VARIABLES, causes);
+    conditions(webhook, at, &CONDITION_VARIABLES, causes);
 }
 
 /// A name under a domain of somebody's.

@@ -149,6 +149,36 @@ async fn parameters_bindings_and_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn policies_ask_what_others_may() {
+    let fixture = Fixture::start().await;
+    let ask = |who: &str, verb: &str| {
+        format!(
+            "authorizer{who}.group('').resource('secrets').namespace('default').check('{verb}').allowed()"
+        )
+    };
+    let account = ".serviceAccount('default', 'reader')";
+    let validations = json!({ "validations": [
+        { "expression": ask("", "delete"), "message": "the administrator may" },
+        { "expression": ask(account, "get"), "message": "the account may not get" },
+        { "expression": format!("!{}", ask(account, "delete")), "message": "the account may delete" },
+    ] });
+    let everywhere = binding("everywhere", "ask", &["Deny"], &json!({}));
+    bound(&fixture, &policy("ask", &validations), &everywhere).await;
+    let refused = post(&fixture, MAPS, &map("m", &json!({}))).await;
+    assert!(refused.text().contains("the account may not get"), "{}", refused.text());
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let rules = json!([{ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }]);
+    let role = json!({ "metadata": { "name": "reader" }, "rules": rules });
+    assert_eq!(post(&fixture, &format!("{rbac}/roles"), &role).await.code, 201);
+    let granted = json!({ "metadata": { "name": "reader" }, "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader" },
+        "subjects": [{ "kind": "ServiceAccount", "name": "reader", "namespace": "default" }] });
+    assert_eq!(post(&fixture, &format!("{rbac}/rolebindings"), &granted).await.code, 201);
+    let made = post(&fixture, MAPS, &map("m", &json!({}))).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kubectl_meets_a_policy() {
     let fixture = Fixture::start().await;
     let Some(kubectl) = Kubectl::new(&fixture) else {

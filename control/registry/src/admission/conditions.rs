@@ -2,9 +2,13 @@
 //!
 //! In: stored conditions, compiled once; then variables. Out: whether all hold, or why that is not known. Pure.
 
+use std::sync::Arc;
+
 use beeline_api::KindInfo;
-use beeline_api::expression::{Expression, Scope};
+use beeline_api::expression::{Authority, Expression, Question, Scope};
 use beeline_api::meta::{list, text};
+use beeline_auth::service_account::user_name;
+use beeline_auth::{Attributes, Authorizer as _, Target};
 use serde_json::Value;
 
 use super::request::Request;
@@ -55,7 +59,37 @@ pub(crate) fn scope(
     scope.set("object", object.unwrap_or(&Value::Null));
     scope.set("oldObject", old.unwrap_or(&Value::Null));
     scope.set("request", &Value::Object(request.described(kind)));
+    scope.set_authority(authority(request));
     scope
+}
+
+/// Who answers what the caller, or a service account, may do.
+fn authority(request: &Request<'_>) -> Authority {
+    let (access, caller) = (request.access.clone(), request.caller.clone());
+    Arc::new(move |question: &Question| {
+        let target = match &question.path {
+            Some(path) => Target::Path(path),
+            None => Target::Resource {
+                group: &question.group,
+                resource: &question.resource,
+                subresource: &question.subresource,
+                namespace: &question.namespace,
+                name: &question.name,
+            },
+        };
+        let wanted = Attributes { verb: &question.verb, target };
+        match &question.account {
+            None => access.allows(&caller.user, &caller.groups, &wanted),
+            Some((namespace, name)) => {
+                let groups = [
+                    "system:serviceaccounts".to_owned(),
+                    format!("system:serviceaccounts:{namespace}"),
+                    "system:authenticated".to_owned(),
+                ];
+                access.allows(&user_name(namespace, name), &groups, &wanted)
+            }
+        }
+    })
 }
 
 #[cfg(test)]

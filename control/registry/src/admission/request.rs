@@ -6,6 +6,7 @@ use beeline_api::KindInfo;
 use serde_json::{Map, Value, json};
 
 use crate::options::{Caller, DeleteOptions, Propagation, WriteOptions};
+use crate::roles::Access;
 
 /// What is done to the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,6 +66,8 @@ pub(crate) struct Request<'a> {
     pub(crate) name: &'a str,
     pub(crate) options: Value,
     pub(crate) dry_run: bool,
+    /// Who knows what callers may, for expressions that ask.
+    pub(crate) access: &'a Access,
 }
 
 impl Request<'_> {

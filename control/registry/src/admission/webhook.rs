@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use beeline_api::kinds::CONDITION_VARIABLES;
 use beeline_api::meta::{list, text};
 use beeline_api::status::{Cause, Details};
 use beeline_api::{ApiError, KindInfo};
@@ -19,9 +20,6 @@ use super::request::{Request, review};
 use crate::options::Warnings;
 use crate::registry::Registry;
 use crate::webhooks;
-
-/// Variables of match conditions.
-const VARIABLES: [&str; 3] = ["object", "oldObject", "request"];
 
 /// Which of the two kinds it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +60,7 @@ impl Webhook {
             name: text(webhook, "name").to_owned(),
             sort,
             matcher: Matcher::of_webhook(webhook),
-            conditions: Conditions::parse(webhook, &VARIABLES),
+            conditions: Conditions::parse(webhook, &CONDITION_VARIABLES),
             client: webhook["clientConfig"].clone(),
             ignored: webhook["failurePolicy"] == "Ignore",
             timeout: Duration::from_secs(webhook["timeoutSeconds"].as_u64().unwrap_or(10)),
