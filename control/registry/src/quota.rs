@@ -189,6 +189,14 @@ impl Tracked {
     }
 }
 
+/// Whether a quota is another than before: its status changes with all that it counts, and makes no difference.
+fn limits_differ(step: &Step) -> bool {
+    match (&step.previous, &step.new) {
+        (Some(old), Some(new)) => old.value["spec"] != new.value["spec"],
+        _ => true,
+    }
+}
+
 impl Quotas {
     fn spaces(&self) -> MutexGuard<'_, HashMap<String, Space>> {
         self.spaces.lock().unwrap_or_else(PoisonError::into_inner)
@@ -213,7 +221,7 @@ impl Quotas {
             let key: &Key = &step.key;
             space.claims.retain(|_, claim| *claim.key != **key);
         }
-        if is_quota {
+        if is_quota && limits_differ(step) {
             self.set(cache, object.namespace(), object.name(), step.new.as_deref());
         }
     }
