@@ -8,6 +8,7 @@ use beeline_api::validate::invalid;
 use beeline_api::{ApiError, decode, patch as patches};
 use serde_json::{Value, json};
 
+use crate::admission::asking;
 use crate::admission::request::{By, Operation};
 use crate::object::Object;
 use crate::options::{Caller, Ownership, Patch, Target, WriteOptions};
@@ -94,7 +95,7 @@ async fn change(
         let pinned = scale["metadata"]["resourceVersion"].is_string()
             && scale["metadata"]["resourceVersion"] != before.value["metadata"]["resourceVersion"];
         let seen = (&mut scale, Some(&*before.value));
-        write::ask_about(registry, caller, target, (Operation::Update, options), seen, o).await?;
+        asking::ask_about(registry, caller, target, (Operation::Update, options), seen, o).await?;
         let replicas = replicas(&scale, name)?;
         let mut new = views::value(registry, target.kind, &old.value).await?;
         set(&mut new, paths.spec_replicas, replicas);

@@ -6,6 +6,7 @@ use beeline_api::kinds::POD;
 use beeline_api::{ApiError, decode, meta, time};
 use serde_json::{Value, json};
 
+use crate::admission::asking;
 use crate::admission::request::{By, Operation};
 use crate::delete;
 use crate::disruption::{self, Leave};
@@ -52,7 +53,7 @@ async fn bind(
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
     decode::expect(&mut body, "v1", "Binding")?;
-    write::ask_about(registry, caller, target, ASKED, (&mut body, None), o).await?;
+    asking::ask_about(registry, caller, target, ASKED, (&mut body, None), o).await?;
     let name = target.name.as_deref().unwrap_or_default();
     let node = body["target"]["name"].as_str().unwrap_or_default().to_owned();
     let kind = body["target"]["kind"].as_str().unwrap_or_default();
@@ -119,7 +120,7 @@ async fn evict(
     o: &WriteOptions,
 ) -> Result<Arc<Object>, ApiError> {
     decode::expect(&mut body, "policy/v1", "Eviction")?;
-    write::ask_about(registry, caller, target, ASKED, (&mut body, None), o).await?;
+    asking::ask_about(registry, caller, target, ASKED, (&mut body, None), o).await?;
     let name = target.name.as_deref().unwrap_or_default();
     if ![name, ""].contains(&meta::name(&body)) {
         let why = "name in URL does not match name in Eviction object";

@@ -6,8 +6,8 @@ use beeline_api::kinds::{NAMESPACE, POD};
 use beeline_api::{ApiError, KindInfo, meta};
 use serde_json::Value;
 
-use crate::admission::asking::Asking;
-use crate::admission::request::{By, Operation, Request, write_options};
+use crate::admission::asking;
+use crate::admission::request::{By, Operation};
 use crate::object::Object;
 use crate::options::{Caller, Subresource, Target, WriteOptions};
 use crate::registry::Registry;
@@ -68,7 +68,8 @@ async fn create_named(
     }
     admission::object(registry, kind, &mut value)?;
     let namespace = meta::namespace(&value).to_owned();
-    let asking = asking(registry, by, target, (Operation::Create, &namespace, &name), None, o);
+    let asking =
+        asking::about(registry, by, target, (Operation::Create, &namespace, &name), None, o);
     if let Some(asking) = &asking {
         let again = |value: &mut Value| {
             defaults(kind, value);
@@ -98,54 +99,6 @@ async fn create_named(
         return Ok(Arc::new(Object::transient(value, registry.revision())));
     }
     taken::commit(registry, place, value, None, taken).await
-}
-
-/// Whom to ask about a write, if there is anybody.
-fn asking<'a>(
-    registry: &'a Registry,
-    by: By<'a>,
-    target: &Target,
-    (operation, namespace, name): (Operation, &'a str, &'a str),
-    old: Option<&'a Value>,
-    o: &'a WriteOptions,
-) -> Option<Asking<'a>> {
-    let asked = by.asked?;
-    let part = target.subresource.map_or("", Subresource::name);
-    let inner = &registry.inner;
-    let chosen = inner.outside.chosen(&inner.cache, asked.kind, part, operation)?;
-    // Namespaces are in themselves, once they are there.
-    let in_itself = *target.kind == NAMESPACE && operation != Operation::Create;
-    let request = Request {
-        operation,
-        caller: by.caller,
-        resource: asked.kind,
-        subresource: part,
-        namespace: if in_itself { name } else { namespace },
-        name,
-        options: write_options(asked.options, o),
-        dry_run: o.dry_run,
-        access: &inner.access,
-    };
-    Some(Asking { registry, request, chosen, form: target.kind, old, warnings: &o.warnings })
-}
-
-/// Asks about an object that is not stored itself: a Binding, an Eviction, a Scale.
-pub(crate) async fn ask_about(
-    registry: &Registry,
-    caller: &Caller,
-    target: &Target,
-    (operation, options): (Operation, &'static str),
-    (object, old): (&mut Value, Option<&Value>),
-    o: &WriteOptions,
-) -> Result<(), ApiError> {
-    let by = By::of(caller, target.kind, options);
-    let namespace = target.namespace.as_deref().unwrap_or_default();
-    let name = target.name.as_deref().unwrap_or_default();
-    let Some(asking) = asking(registry, by, target, (operation, namespace, name), old, o) else {
-        return Ok(());
-    };
-    asking.mutate(object, &|_| Ok(())).await?;
-    asking.validate(Some(object)).await
 }
 
 /// Defaults; kinds with a status always show one.
@@ -222,7 +175,7 @@ pub(crate) async fn replace(
     defaults(kind, &mut new);
     managing::track(registry, by.caller, target, (&old.value, &mut new), o);
     let place = (Operation::Update, old.namespace(), old.name());
-    let asking = asking(registry, by, target, place, Some(&old.value), o);
+    let asking = asking::about(registry, by, target, place, Some(&old.value), o);
     if let Some(asking) = &asking {
         // What webhooks change belongs to nobody.
         let managers = new["metadata"]["managedFields"].clone();

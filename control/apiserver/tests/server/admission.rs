@@ -5,6 +5,7 @@ use std::time::Instant;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
+use crate::custom::WIDGETS;
 use crate::fixture::{Fixture, Got};
 use crate::hook::Hook;
 use crate::kubectl::Kubectl;
@@ -34,6 +35,9 @@ fn answer(path: &str, review: &Value) -> Option<Value> {
         "/warn" => json!({ "allowed": true, "warnings": ["think again"] }),
         "/other-uid" => json!({ "allowed": true, "uid": "other" }),
         "/scale" => patch(json!([{ "op": "replace", "path": "/spec/replicas", "value": 2 }])),
+        "/grow" if request["object"].is_object() => {
+            patch(json!([{ "op": "replace", "path": "/spec/size", "value": 7 }]))
+        }
         "/wrong" => patch(json!([{ "op": "add", "path": "/data", "value": "no map" }])),
         "/a" | "/b" | "/c" => seen(&path[1..]),
         _ => json!({ "allowed": true }),
@@ -339,6 +343,92 @@ async fn parts_deletions_and_other_versions() {
     unconfigure(&fixture, "validating", "v").await;
     let asked = hook.paths();
     assert_eq!(asked, ["/scale"], "nobody is asked about the configurations");
+    hook.stop().await;
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defined_kinds_are_shown_in_the_version_that_is_wanted() {
+    let fixture = Fixture::start_with_controllers().await;
+    let hook = Hook::start(&fixture, answer).await;
+    let yaml = [("content-type", "application/yaml")];
+    let crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    assert_eq!(fixture.admin("POST", crds, &yaml, WIDGETS).await.code, 201);
+    let old = "/apis/example.com/v1beta1/namespaces/default/widgets";
+    let begun = Instant::now();
+    while fixture.admin("GET", old, &[], "").await.code != 200 {
+        assert!(begun.elapsed().as_secs() < 10, "the version is never served");
+    }
+    let rules = |version: &str, policy: &str| {
+        json!({ "matchPolicy": policy, "rules": [{ "operations": ["*"], "apiGroups": ["example.com"],
+            "apiVersions": [version], "resources": ["widgets"] }] })
+    };
+    configure(&fixture, "mutating", "m", &[webhook(&hook, "/grow", &rules("v1", "Equivalent"))])
+        .await;
+    configure(
+        &fixture,
+        "validating",
+        "v",
+        &[
+            webhook(&hook, "/exact", &rules("v1", "Exact")),
+            webhook(&hook, "/beta", &rules("v1beta1", "Exact")),
+        ],
+    )
+    .await;
+    let body = json!({ "metadata": { "name": "one" }, "spec": { "size": 3 } });
+    let made = fixture.admin("POST", old, &[], body.to_string()).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let made = made.json();
+    assert_eq!(
+        (&made["apiVersion"], &made["spec"]["size"]),
+        (&json!("example.com/v1beta1"), &json!(7))
+    );
+    let said: Vec<String> = hook
+        .calls()
+        .iter()
+        .map(|(path, review)| {
+            let request = &review["request"];
+            format!(
+                "{path} {} {} {}",
+                request["kind"]["version"],
+                request["requestKind"]["version"],
+                request["object"]["apiVersion"]
+            )
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            r#"/grow "v1" "v1beta1" "example.com/v1""#,
+            r#"/beta "v1beta1" "v1beta1" "example.com/v1beta1""#,
+        ]
+    );
+    let item = format!("{old}/one");
+    assert_eq!(fixture.admin("DELETE", &item, &[], "").await.code, 200);
+    let mut paths = hook.paths();
+    paths.sort();
+    assert_eq!(paths, ["/beta", "/grow"]);
+    hook.stop().await;
+    fixture.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_late_keeps_nothing() {
+    let fixture = Fixture::start().await;
+    let hook = Hook::start(&fixture, answer).await;
+    let rules = json!({ "rules": [{ "operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["services"] }] });
+    configure(&fixture, "validating", "v", &[webhook(&hook, "/deny", &rules)]).await;
+    let ports = json!([{ "port": 80, "nodePort": 30123 }]);
+    let spec = json!({ "type": "NodePort", "clusterIP": "10.43.7.7", "ports": ports });
+    let service = json!({ "metadata": { "name": "s" }, "spec": spec }).to_string();
+    let path = "/api/v1/namespaces/default/services";
+    assert_eq!(fixture.admin("POST", path, &[], service.clone()).await.code, 403);
+    let (_, review) = hook.calls().pop().unwrap();
+    let seen = &review["request"]["object"]["spec"];
+    assert_eq!(seen["clusterIPs"], json!(["10.43.7.7"]), "shown as it would be stored");
+    unconfigure(&fixture, "validating", "v").await;
+    let made = fixture.admin("POST", path, &[], service).await;
+    assert_eq!(made.code, 201, "{}", made.text());
     hook.stop().await;
     fixture.stop().await;
 }

@@ -9,7 +9,7 @@ use crate::fixture::Fixture;
 use crate::hook::Hook;
 use crate::kubectl::{Kubectl, all_versions};
 
-const WIDGETS: &str = include_str!("custom/widgets.yaml");
+pub(crate) const WIDGETS: &str = include_str!("custom/widgets.yaml");
 const ONE: &str = "
 apiVersion: example.com/v1
 kind: Widget

@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use super::index::Chosen;
 use super::matching::{Matcher, Wanted};
-use super::request::{Operation, Request};
+use super::request::{By, Operation, Request, write_options};
 use super::webhook::Webhook;
-use crate::options::Warnings;
+use crate::options::{Caller, Subresource, Target, Warnings, WriteOptions};
 use crate::registry::Registry;
 use crate::views;
 
@@ -29,6 +29,54 @@ pub(crate) struct Asking<'a> {
     pub(crate) form: &'static KindInfo,
     pub(crate) old: Option<&'a Value>,
     pub(crate) warnings: &'a Warnings,
+}
+
+/// Whom to ask about a write, if there is anybody.
+pub(crate) fn about<'a>(
+    registry: &'a Registry,
+    by: By<'a>,
+    target: &Target,
+    (operation, namespace, name): (Operation, &'a str, &'a str),
+    old: Option<&'a Value>,
+    o: &'a WriteOptions,
+) -> Option<Asking<'a>> {
+    let asked = by.asked?;
+    let part = target.subresource.map_or("", Subresource::name);
+    let inner = &registry.inner;
+    let chosen = inner.outside.chosen(&inner.cache, asked.kind, part, operation)?;
+    // Namespaces are in themselves, once they are there.
+    let in_itself = *target.kind == NAMESPACE && operation != Operation::Create;
+    let request = Request {
+        operation,
+        caller: by.caller,
+        resource: asked.kind,
+        subresource: part,
+        namespace: if in_itself { name } else { namespace },
+        name,
+        options: write_options(asked.options, o),
+        dry_run: o.dry_run,
+        access: &inner.access,
+    };
+    Some(Asking { registry, request, chosen, form: target.kind, old, warnings: &o.warnings })
+}
+
+/// Asks about an object that is not stored itself: a Binding, an Eviction, a Scale.
+pub(crate) async fn ask_about(
+    registry: &Registry,
+    caller: &Caller,
+    target: &Target,
+    (operation, options): (Operation, &'static str),
+    (object, old): (&mut Value, Option<&Value>),
+    o: &WriteOptions,
+) -> Result<(), ApiError> {
+    let by = By::of(caller, target.kind, options);
+    let namespace = target.namespace.as_deref().unwrap_or_default();
+    let name = target.name.as_deref().unwrap_or_default();
+    let Some(asking) = about(registry, by, target, (operation, namespace, name), old, o) else {
+        return Ok(());
+    };
+    asking.mutate(object, &|_| Ok(())).await?;
+    asking.validate(Some(object)).await
 }
 
 impl Asking<'_> {
