@@ -5,6 +5,7 @@
 use beeline_api::kinds;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
 
 use crate::objects::{self, Timestamp};
 use crate::write::Write;
@@ -57,4 +58,55 @@ pub fn event(
 /// Leave it.
 pub fn write(event: &Event) -> Write {
     Write::create(&kinds::EVENT, event)
+}
+
+/// The Event of a creation, turned into that of its refusal. The same refusal is told once an hour, of whatever Pod.
+pub fn failed(event: &Value, why: &str) -> Option<Value> {
+    if event["reason"] != "SuccessfulCreate" {
+        return None;
+    }
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (uid, name) =
+        (text(&event["involvedObject"]["uid"]), text(&event["involvedObject"]["name"]));
+    let hour: String = text(&event["firstTimestamp"]).chars().take("2025-01-01T00".len()).collect();
+    let rule = why.split_once(" is forbidden: ").map_or(why, |(_, rule)| rule);
+    let hash = objects::fnv(&[uid.as_bytes(), hour.as_bytes(), rule.as_bytes()]);
+    let mut event = event.clone();
+    event["metadata"]["name"] = Value::from(format!("{name}.{hash:016x}"));
+    event["type"] = Value::from("Warning");
+    event["reason"] = Value::from("FailedCreate");
+    event["message"] = Value::from(format!("Error creating: {why}"));
+    Some(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_once_an_hour() {
+        let event = |reason: &str, at: &str| {
+            json!({ "metadata": { "name": "web.1", "namespace": "ns" }, "involvedObject": { "name": "web", "uid": "u" },
+                "reason": reason, "message": "Created pod: web-x", "type": "Normal", "firstTimestamp": at })
+        };
+        let refusal = |pod: &str, at: &str| {
+            let why = format!("pods \"{pod}\" is forbidden: exceeded quota: q");
+            failed(&event("SuccessfulCreate", at), &why).unwrap()
+        };
+        let first = refusal("web-x", "2025-01-01T00:10:00Z");
+        assert_eq!(
+            (&first["type"], &first["reason"], &first["message"]),
+            (
+                &json!("Warning"),
+                &json!("FailedCreate"),
+                &json!("Error creating: pods \"web-x\" is forbidden: exceeded quota: q")
+            )
+        );
+        let name = |event: &Value| event["metadata"]["name"].clone();
+        assert_eq!(name(&refusal("web-y", "2025-01-01T00:59:00Z")), name(&first));
+        assert_ne!(name(&refusal("web-y", "2025-01-01T01:00:00Z")), name(&first));
+        assert_eq!(failed(&event("ScalingReplicaSet", ""), "no"), None);
+    }
 }

@@ -1,17 +1,21 @@
 //! The one executor of all plans.
 //!
 //! In: writes. Out: calls to the registry, several at once. Makes no choices: a write that lost a race is
-//! dropped, since the next run plans from what is true then.
+//! dropped, since the next run plans from what is true then. An Event after a write tells of it, and is left out when the
+//! write was not done; of a Pod that may not be made it tells why, and no more are tried for the same owner in this run.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use beeline_api::ApiError;
+use beeline_api::{ApiError, kinds};
 use beeline_registry::{
     Client, DeleteOptions, Patch, Preconditions, Propagation, Subresource, Target, WriteOptions,
 };
 use futures::StreamExt as _;
 use serde_json::Value;
 
+use crate::events;
 use crate::write::{ObjectId, Part, Removal, Write};
 
 /// The store commits writes in groups: enough of them at once to fill one.
@@ -19,13 +23,27 @@ const AT_ONCE_MAX: usize = 32;
 /// How long to wait for our own writes to come back before planning anyway.
 const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
+/// A write, and what tells of it.
+struct Step {
+    write: Write,
+    event: Option<Write>,
+}
+
+/// Owners, by uid, for whom nothing more is made in this run.
+#[derive(Default)]
+struct Refused(Mutex<HashSet<String>>);
+
+impl Refused {
+    fn set(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Perform all writes of a plan, then wait until the cache shows them. Whether all of them succeeded.
 pub(crate) async fn execute(client: &Client, writes: Vec<Write>) -> bool {
-    let outcomes: Vec<Result<u64, ()>> = futures::stream::iter(writes)
-        .map(|write| async move {
-            let outcome = perform(client, &write).await;
-            outcome.map_err(|error| report(&write, &error))
-        })
+    let refused = &Refused::default();
+    let outcomes: Vec<Result<u64, ()>> = futures::stream::iter(steps(writes))
+        .map(|step| take(client, step, refused))
         .buffer_unordered(AT_ONCE_MAX)
         .collect()
         .await;
@@ -34,6 +52,59 @@ pub(crate) async fn execute(client: &Client, writes: Vec<Write>) -> bool {
         catch_up(client, newest).await;
     }
     outcomes.iter().all(Result::is_ok)
+}
+
+fn steps(writes: Vec<Write>) -> Vec<Step> {
+    let is_event =
+        |write: &Write| matches!(write, Write::Create { kind, .. } if *kind == &kinds::EVENT);
+    let mut steps: Vec<Step> = Vec::new();
+    for write in writes {
+        match steps.last_mut() {
+            Some(last) if is_event(&write) && last.event.is_none() && !is_event(&last.write) => {
+                last.event = Some(write);
+            }
+            _ => steps.push(Step { write, event: None }),
+        }
+    }
+    steps
+}
+
+/// One write with its Event. Revision of the newest of both, none if there was nothing to do.
+async fn take(client: &Client, step: Step, refused: &Refused) -> Result<u64, ()> {
+    let Step { write, event } = step;
+    let owner = owner(&write);
+    if owner.is_some_and(|owner| refused.set().contains(owner)) {
+        return Ok(0);
+    }
+    let error = match perform(client, &write).await {
+        Ok(revision) => {
+            let Some(event) = event else { return Ok(revision) };
+            let told = perform(client, &event).await.map_err(|error| report(&event, &error))?;
+            return Ok(told.max(revision));
+        }
+        Err(error) => error,
+    };
+    report(&write, &error);
+    // What is not allowed now may be so later; trying at once again would only be refused again.
+    let telling = event.as_ref().filter(|_| matches!(error.code, 400 | 403 | 422));
+    let (Some(owner), Some(Write::Create { object, .. })) = (owner, telling) else {
+        return Err(());
+    };
+    refused.set().insert(owner.to_owned());
+    if let Some(event) = events::failed(object, &error.message) {
+        let event = Write::create(&kinds::EVENT, &event);
+        if let Err(error) = perform(client, &event).await {
+            report(&event, &error);
+        }
+    }
+    Ok(0)
+}
+
+/// Of an object that is to be made for another.
+fn owner(write: &Write) -> Option<&str> {
+    let Write::Create { object, .. } = write else { return None };
+    let owners = object["metadata"]["ownerReferences"].as_array()?;
+    owners.iter().find(|owner| owner["controller"] == true)?["uid"].as_str()
 }
 
 /// A plan made before our own writes are visible would repeat them.

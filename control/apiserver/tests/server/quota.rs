@@ -116,3 +116,50 @@ async fn kubectl_sees_what_is_used() {
     );
     fixture.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_is_over_its_quota_says_so() {
+    let fixture = Fixture::start_with_controllers().await;
+    let Some(kubectl) = Kubectl::new(&fixture) else {
+        fixture.stop().await;
+        return;
+    };
+    kubectl.run(&["create", "quota", "q", "--hard=pods=2"]).await;
+    kubectl.run(&["create", "deployment", "web", "--image=i", "--replicas=5"]).await;
+    let failures = [
+        "get",
+        "events",
+        "--field-selector=reason=FailedCreate",
+        "-o",
+        "jsonpath={.items[*].message}",
+    ];
+    let begun = Instant::now();
+    let said = loop {
+        let said = kubectl.run(&failures).await;
+        if !said.is_empty() {
+            break said;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "nothing is said");
+    };
+    assert!(said.starts_with("Error creating: pods \"web-"), "{said}");
+    assert!(
+        said.contains("exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"),
+        "{said}"
+    );
+    assert_eq!(said.matches("Error creating").count(), 1, "{said}");
+    let created = ["get", "events", "--field-selector=reason=SuccessfulCreate", "-o", "name"];
+    assert_eq!(
+        kubectl.run(&created).await.lines().count(),
+        2,
+        "told of what was made, and of nothing else"
+    );
+    assert_eq!(kubectl.run(&["get", "pods", "-o", "name"]).await.lines().count(), 2);
+    kubectl
+        .run(&["patch", "quota", "q", "--type=merge", "-p", r#"{"spec":{"hard":{"pods":"9"}}}"#])
+        .await;
+    let begun = Instant::now();
+    while kubectl.run(&["get", "pods", "-o", "name"]).await.lines().count() != 5 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the others are never made");
+    }
+    fixture.stop().await;
+}
