@@ -10,13 +10,12 @@ pub(crate) mod request;
 mod runtimeclass;
 mod webhook;
 
-use beeline_api::kinds::{
-    INGRESS, LIMIT_RANGE, NAMESPACE, PERSISTENT_VOLUME_CLAIM, POD, SERVICE_ACCOUNT,
-};
-use beeline_api::meta::{self, list, or_set};
+use beeline_api::kinds::{INGRESS, LIMIT_RANGE, NAMESPACE, PERSISTENT_VOLUME_CLAIM, POD};
+use beeline_api::meta::{self, list};
 use beeline_api::{ApiError, KindInfo};
 use serde_json::{Value, json};
 
+use crate::accounts;
 use crate::classes;
 use crate::limits;
 use crate::options::WriteOptions;
@@ -141,31 +140,9 @@ fn template<'a>(kind: &KindInfo, object: &'a Value) -> Option<&'a Value> {
 
 /// New pods.
 fn pod(registry: &Registry, pod: &mut Value) -> Result<(), ApiError> {
-    let namespace = meta::namespace(pod).to_owned();
     let name = meta::name(pod).to_owned();
-    let mirror = !pod["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null();
+    accounts::admit(registry, pod)?;
     let spec = meta::map(pod, "spec");
-    if !mirror {
-        or_set(spec, "serviceAccountName", "default");
-        let account = spec["serviceAccountName"].clone();
-        spec.insert("serviceAccount".to_owned(), account.clone());
-        let account = account.as_str().unwrap_or_default();
-        let known = registry.cached(&SERVICE_ACCOUNT, Some(&namespace), account);
-        // Pods that name no secrets of their own pull with those of their account.
-        if let Some(known) = &known
-            && spec.get("imagePullSecrets").and_then(Value::as_array).is_none_or(Vec::is_empty)
-            && let secrets @ Value::Array(_) = &known.value["imagePullSecrets"]
-        {
-            spec.insert("imagePullSecrets".to_owned(), secrets.clone());
-        }
-        // `default` is made by a controller soon after the namespace; no pod has to wait for that.
-        if known.is_none() && account != "default" {
-            let why = format!(
-                "error looking up service account {namespace}/{account}: serviceaccount \"{account}\" not found"
-            );
-            return Err(ApiError::forbidden(&POD, &name, &why));
-        }
-    }
     classes::priority(registry, &name, spec)?;
     runtimeclass::apply(registry, pod)?;
     let spec = meta::map(pod, "spec");

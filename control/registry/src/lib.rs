@@ -5,6 +5,7 @@
 //! Refuses: HTTP, and any write that its kind's validation does not pass, whoever sends it.
 
 mod access;
+mod accounts;
 mod admission;
 mod allocation;
 mod bootstrap;

@@ -131,11 +131,14 @@ pub(crate) fn generate_name(value: &mut Value) -> bool {
         return false;
     }
     let prefix: String = prefix.chars().take(GENERATE_PREFIX_MAX).collect();
-    let mut rng = rand::rng();
-    let suffix: String =
-        (0..5).map(|_| char::from(NAME_CHARS[rng.random_range(0..NAME_CHARS.len())])).collect();
-    meta.insert("name".to_owned(), Value::from(format!("{prefix}{suffix}")));
+    meta.insert("name".to_owned(), Value::from(format!("{prefix}{}", random_suffix())));
     true
+}
+
+/// Five letters that nobody reads words into.
+pub(crate) fn random_suffix() -> String {
+    let mut rng = rand::rng();
+    (0..5).map(|_| char::from(NAME_CHARS[rng.random_range(0..NAME_CHARS.len())])).collect()
 }
 
 /// Validates a new object.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::*;
 
+mod accounts;
 mod embedded;
 mod lists;
 mod services;
