@@ -1,7 +1,8 @@
 //! Each node's share of the world, streamed.
 //!
 //! In: changes from the registry, and nodes that dial. Out: batches of intent with epochs, down; acknowledgements,
-//! status and Events, up, written through the registry. Streams that a node opens on request: logs, flows.
+//! status and Events, up, written through the registry. Streams that a node opens on request: logs, flows. Tokens of service
+//! accounts, for the Pods of the node that asks.
 //! Refuses: a node that speaks for another, and waiting for a slow one: it gets a new snapshot instead.
 //!
 //! ```text
@@ -17,12 +18,14 @@ mod service;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod upward;
 mod world;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use beeline_auth::service_account::Issuer;
 use beeline_auth::{Authority, JoinToken};
 use beeline_kit::{Clock, Tasks};
 use beeline_proto::feed::feed_server::FeedServer;
@@ -49,6 +52,8 @@ pub struct Config {
     pub authority: Arc<Authority>,
     /// What a node shows to get one.
     pub token: Arc<JoinToken>,
+    /// Makes the tokens that Pods are given; without it they get none.
+    pub issuer: Option<Arc<Issuer>>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
 }

@@ -9,7 +9,8 @@ use beeline_auth::Identity;
 use beeline_kit::CancellationToken;
 use beeline_proto::feed::feed_server::Feed;
 use beeline_proto::feed::{
-    Down, Hello, JoinRequest, JoinResponse, StreamDown, StreamUp, Up, Welcome, down, up,
+    Down, Hello, JoinRequest, JoinResponse, StreamDown, StreamUp, TokenRequest, TokenResponse, Up,
+    Welcome, down, up,
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -24,6 +25,7 @@ use crate::Inner;
 use crate::connections::{Outgoing, QUEUE_MAX};
 use crate::convert;
 use crate::streams::{Answer, StreamError};
+use crate::tokens;
 use crate::upward::{Said, Upward, UpwardError};
 
 /// How long a node may take to introduce itself, or to open its stream.
@@ -152,6 +154,14 @@ impl Feed for FeedService {
             ended.cancel();
         });
         Ok(Response::new(until(gone)))
+    }
+
+    async fn issue_token(
+        &self,
+        request: Request<TokenRequest>,
+    ) -> Result<Response<TokenResponse>, Status> {
+        let node = node_of(&request)?;
+        tokens::issue(&self.inner, &node, request.into_inner()).map(Response::new)
     }
 }
 

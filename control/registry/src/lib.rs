@@ -33,6 +33,7 @@ mod scale;
 mod storing;
 mod subresources;
 mod taken;
+mod tokens;
 mod view;
 mod views;
 mod watch;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use beeline_api::{ApiError, KindInfo, Kinds};
 use beeline_auth::rbac::{Rbac, Rule};
+use beeline_auth::service_account::Issuer;
 use beeline_auth::{Attributes, Authorizer, Target as Wanted};
 use beeline_kit::Tasks;
 use beeline_store::{Revision, Store, StoreError};
@@ -197,6 +198,21 @@ impl Registry {
     /// How much of each quota is used, as the cache has it now.
     pub fn quota_uses(&self) -> Vec<QuotaUse> {
         self.inner.quotas.uses()
+    }
+
+    /// A token of the account `(namespace, name)`, as a TokenRequest asks for it. The caller was asked whether he may before;
+    /// nodes get only what their Pods need.
+    pub fn issue_token(
+        &self,
+        caller: &Caller,
+        issuer: &Issuer,
+        account: (&str, &str),
+        request: Value,
+    ) -> Result<Value, ApiError> {
+        if let Some(node) = caller.node_name() {
+            crate::tokens::check_node(self, node, account, &request)?;
+        }
+        crate::tokens::issue(self, issuer, account, request)
     }
 
     /// A typed client with that identity.

@@ -118,6 +118,7 @@ impl Agent {
                 datapath.clone(),
             )),
             datapath: adapter,
+            tokens: Arc::new(UplinkReporter::new(uplink.clone())),
             reporter: Arc::new(UplinkReporter::new(uplink.clone())),
             clock: Arc::new(SystemClock),
         };

@@ -64,9 +64,10 @@ impl Server {
         let token = Arc::new(JoinToken::open(&authority).context("open the join token")?);
         let engine = Engine::open(&config, tasks).await?;
         let registry = open_registry(&config, &engine, tasks).await?;
-        let feed = start_feed(&config, &registry, &authority, &token, tasks);
-        let tokens = Issuer::open(&authority).context("open the key of service account tokens")?;
-        let api = start_api(&config, &registry, &authority, tokens, &feed, &engine, tasks);
+        let issuer = Issuer::open(&authority).context("open the key of service account tokens")?;
+        let issuer = Arc::new(issuer);
+        let feed = start_feed(&config, &registry, &authority, (&token, &issuer), tasks);
+        let api = start_api(&config, &registry, &authority, issuer, &feed, &engine, tasks);
         let tls = tls(&config, &authority, now)?;
         api.listen(listener, tls);
         start_loops(&config, &registry, &authority, tasks)?;
@@ -120,7 +121,7 @@ fn start_feed(
     config: &Config,
     registry: &Registry,
     authority: &Arc<Authority>,
-    token: &Arc<JoinToken>,
+    (token, issuer): (&Arc<JoinToken>, &Arc<Issuer>),
     tasks: &Tasks,
 ) -> Feed {
     let feed = beeline_feed::Config {
@@ -128,6 +129,7 @@ fn start_feed(
         service_cidrs: config.service_cidr.all().collect(),
         authority: Arc::clone(authority),
         token: Arc::clone(token),
+        issuer: Some(Arc::clone(issuer)),
         clock: Arc::new(SystemClock),
     };
     Feed::start(registry.client(Caller::system("feed")), feed, tasks)
@@ -137,7 +139,7 @@ fn start_api(
     config: &Config,
     registry: &Registry,
     authority: &Authority,
-    tokens: Issuer,
+    tokens: Arc<Issuer>,
     feed: &Feed,
     engine: &Engine,
     tasks: &Tasks,
@@ -145,7 +147,7 @@ fn start_api(
     let mut options =
         beeline_apiserver::Options::new(registry.clone(), authority.certificate_pem().to_owned());
     options.address = config.api_url().trim_start_matches("https://").to_owned();
-    options.tokens = Some(Arc::new(tokens));
+    options.tokens = Some(tokens);
     options.nodes = Some(Arc::new(FeedConnector::new(feed.clone(), registry.clone())));
     options.grpc = Some(tonic::service::Routes::new(feed.service()).prepare().into_axum_router());
     let engine = engine.clone();

@@ -29,6 +29,7 @@ use crate::{
     ports::Ports,
     probe,
     status::{self, Facts},
+    tokens::{Held, Key},
     volumes::Places,
     wanted::{self, Wanted},
 };
@@ -66,6 +67,13 @@ pub(crate) enum Input {
 struct Done {
     event: Option<Event>,
     places: Option<Places>,
+    tokens: Option<Asked>,
+}
+
+/// Tokens that were asked for; none where the server gave none.
+struct Asked {
+    given: Vec<(Key, String)>,
+    failed: bool,
 }
 
 type Operation = BoxFuture<'static, Done>;
@@ -78,6 +86,11 @@ pub(crate) struct Driver {
     state: State,
     status: Option<PodStatus>,
     places: Places,
+    tokens: Held,
+    /// Volumes are being written.
+    writing: bool,
+    /// What they show changed meanwhile.
+    stale: bool,
     operations: FuturesUnordered<Operation>,
     probes: BTreeMap<(usize, u32, ProbeKind), CancellationToken>,
     tasks: Tasks,
@@ -115,6 +128,9 @@ impl Driver {
             state,
             status: intent.pod.status.clone(),
             places: Places::new(),
+            tokens: Held::default(),
+            writing: false,
+            stale: false,
             operations: FuturesUnordered::new(),
             probes: BTreeMap::new(),
             tasks: tasks.child(),
@@ -145,26 +161,55 @@ impl Driver {
         self.intent(None).await;
         while self.state.stage != Stage::Gone {
             let deadline = self.state.deadline(self.last.mono);
+            let refresh = self.tokens.due().filter(|_| self.refreshes());
             let event = tokio::select! {
                 Some(done) = self.operations.next(), if !self.operations.is_empty() => {
-                    if let Some(places) = done.places {
-                        self.places = places;
-                    }
+                    self.keep(done.places, done.tokens);
                     done.event
                 }
                 input = mailbox.recv() => match input {
                     Some(input) => self.input(input).await,
                     None => break,
                 },
+                () = until(refresh) => {
+                    self.refresh();
+                    None
+                }
                 () = until(deadline) => Some(Event::Tick),
             };
             if let Some(event) = event {
                 self.step(event).await;
             }
+            if self.stale {
+                self.refresh();
+            }
         }
         self.probes.values().for_each(CancellationToken::cancel);
         // What was started on the way out, such as removing logs, is finished.
         while self.operations.next().await.is_some() {}
+    }
+
+    /// What an operation brought, beside its event.
+    fn keep(&mut self, places: Option<Places>, asked: Option<Asked>) {
+        if let Some(places) = places {
+            self.places = places;
+        }
+        if let Some(Asked { given, failed }) = asked {
+            self.writing = false;
+            let now = moment(&self.context).mono;
+            for (key, text) in given {
+                self.tokens.take(key, text, now);
+            }
+            if failed {
+                self.tokens.failed(now);
+            }
+        }
+    }
+
+    /// Volumes of a Pod that is up follow what they show.
+    fn refreshes(&self) -> bool {
+        let up = matches!(self.state.stage, Stage::Starting | Stage::Stopping(_));
+        up && !self.writing && self.state.volumes == lifecycle::Volumes::Ready
     }
 
     async fn step(&mut self, event: Event) {
@@ -211,7 +256,10 @@ impl Driver {
                 self.found(found).await;
                 None
             }
-            Input::InputsChanged => Some(Event::InputsChanged),
+            Input::InputsChanged => {
+                self.stale = true;
+                Some(Event::InputsChanged)
+            }
             Input::Resend => {
                 if let Some(status) = self.status.clone() {
                     self.context

@@ -27,6 +27,7 @@ pub mod ports;
 mod probe;
 pub mod specs;
 pub mod status;
+pub mod tokens;
 pub mod volumes;
 pub mod wanted;
 mod words;

@@ -103,6 +103,28 @@ pub trait Reporter: Send + Sync {
     async fn heartbeat(&self);
 }
 
+/// A token that a volume of a Pod asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenWanted {
+    /// The Pod.
+    pub pod: ObjectName,
+    /// Its unique id.
+    pub uid: String,
+    /// The account that it runs as.
+    pub account: String,
+    /// Who is to believe it; empty: the API.
+    pub audience: String,
+    /// How long it is to be good.
+    pub seconds: i64,
+}
+
+/// Gives tokens of service accounts.
+#[async_trait]
+pub trait Tokens: Send + Sync {
+    /// A new token.
+    async fn token(&self, wanted: TokenWanted) -> Result<String, PortError>;
+}
+
 /// Everything the driver works with.
 #[derive(Clone)]
 pub struct Ports {
@@ -114,6 +136,8 @@ pub struct Ports {
     pub net: Arc<dyn NetPort>,
     /// Steers packets.
     pub datapath: Arc<dyn DatapathPort>,
+    /// Gives tokens.
+    pub tokens: Arc<dyn Tokens>,
     /// Tells control.
     pub reporter: Arc<dyn Reporter>,
     /// Knows the time.

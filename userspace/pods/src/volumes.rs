@@ -1,26 +1,30 @@
 //! The volumes of a Pod as directories and files on this node.
 //!
-//! In: the Pod, facts of the node, ConfigMaps and Secrets, the Pod's own directory. Out: where each volume lies on the
+//! In: the Pod, facts of the node, ConfigMaps and Secrets, tokens, the Pod's own directory. Out: where each volume lies on the
 //! host. Refuses kinds of volumes that nobody here can make, and paths that lead out of a volume.
 //! Everything it makes is below the Pod's directory. Safe to repeat.
 
 use std::{
     collections::BTreeMap,
-    fs,
-    io::{self, Write as _},
+    fs, io,
     os::unix::fs::PermissionsExt as _,
     path::{Component, Path, PathBuf},
 };
 
 use beeline_tables::Snapshot;
 use k8s_openapi::api::core::v1::{
-    DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath, ProjectedVolumeSource, Volume,
+    DownwardAPIVolumeFile, HostPathVolumeSource, KeyToPath, Pod, ProjectedVolumeSource, Volume,
 };
 
 use crate::{
     env::{self, Kind},
     fields::PodFacts,
+    tokens::{Key, Texts},
 };
+
+mod payload;
+
+use payload::{File, Files};
 
 /// Upstream's default mode of files.
 const MODE_DEFAULT: i32 = 0o644;
@@ -38,20 +42,18 @@ pub struct VolumeError {
 /// Where each volume of the Pod lies on the host.
 pub type Places = BTreeMap<String, PathBuf>;
 
-/// Files of a volume with their content and mode, by path within it.
-type Files = BTreeMap<String, (Vec<u8>, i32)>;
-
-/// Make the volumes of a Pod below `dir`. Blocks on the disk.
+/// Make the volumes of a Pod below `dir`, or bring them up to date. Blocks on the disk.
 pub fn prepare(
     facts: PodFacts<'_>,
     snapshot: &Snapshot,
+    tokens: &Texts,
     dir: &Path,
 ) -> Result<Places, VolumeError> {
     let volumes = facts.pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
     let mut places = Places::new();
     for volume in volumes.into_iter().flatten() {
         let place = dir.join("volumes").join(&volume.name);
-        let made = make(volume, facts, snapshot, place);
+        let made = make(volume, facts, Sources { snapshot, tokens }, place);
         let place = made.map_err(|why| VolumeError { volume: volume.name.clone(), why })?;
         places.insert(volume.name.clone(), place);
     }
@@ -72,10 +74,17 @@ pub fn remove(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// What the API has for volumes.
+#[derive(Clone, Copy)]
+struct Sources<'a> {
+    snapshot: &'a Snapshot,
+    tokens: &'a Texts,
+}
+
 fn make(
     volume: &Volume,
     facts: PodFacts<'_>,
-    snapshot: &Snapshot,
+    sources: Sources<'_>,
     place: PathBuf,
 ) -> Result<PathBuf, String> {
     let namespace = facts.pod.metadata.namespace.as_deref().unwrap_or_default();
@@ -86,6 +95,7 @@ fn make(
         directory(&place, 0o777)?;
         return Ok(place);
     }
+    let snapshot = sources.snapshot;
     let mut files = Files::new();
     if let Some(map) = &volume.config_map {
         let keys = Keys {
@@ -107,7 +117,7 @@ fn make(
     } else if let Some(downward) = &volume.downward_api {
         downward_files(downward.items.as_deref(), facts, downward.default_mode, &mut files)?;
     } else if let Some(projected) = &volume.projected {
-        projected_files(projected, facts, snapshot, namespace, &mut files)?;
+        projected_files(projected, facts, sources, namespace, &mut files)?;
     } else {
         let kind = kind_of(volume);
         return Err(format!(
@@ -115,7 +125,7 @@ fn make(
              downwardAPI or projected"
         ));
     }
-    write(&place, &files)?;
+    payload::write(&place, &files, fs_group(facts.pod))?;
     Ok(place)
 }
 
@@ -175,13 +185,13 @@ impl Keys<'_> {
             };
         };
         let Some(items) = self.items.filter(|items| !items.is_empty()) else {
-            files.extend(data.into_iter().map(|(key, content)| (key, (content, mode))));
+            files.extend(data.into_iter().map(|(key, content)| (key, file(content, mode))));
             return Ok(());
         };
         for item in items {
             match data.get(&item.key).cloned() {
                 Some(content) => {
-                    files.insert(item.path.clone(), (content, item.mode.unwrap_or(mode)));
+                    files.insert(item.path.clone(), file(content, item.mode.unwrap_or(mode)));
                 }
                 None if optional => {}
                 None => {
@@ -215,7 +225,7 @@ fn downward_files(
         };
         let value = value.ok_or_else(|| format!("file {}: no such field", item.path))?;
         let mode = item.mode.or(mode).unwrap_or(MODE_DEFAULT);
-        files.insert(item.path.clone(), (value.into_bytes(), mode));
+        files.insert(item.path.clone(), file(value.into_bytes(), mode));
     }
     Ok(())
 }
@@ -223,7 +233,7 @@ fn downward_files(
 fn projected_files(
     projected: &ProjectedVolumeSource,
     facts: PodFacts<'_>,
-    snapshot: &Snapshot,
+    Sources { snapshot, tokens }: Sources<'_>,
     namespace: &str,
     files: &mut Files,
 ) -> Result<(), String> {
@@ -250,46 +260,52 @@ fn projected_files(
         if let Some(downward) = &source.downward_api {
             downward_files(downward.items.as_deref(), facts, mode, files)?;
         }
-        // Tokens come with the issue on service accounts: until then the file is absent, as without automount.
-        if source.service_account_token.is_some() {
-            tracing::debug!(pod = facts.pod.metadata.name, "no service account token yet");
+        if let Some(wanted) = &source.service_account_token {
+            let token = tokens.get(&Key::of(wanted)).ok_or("no service account token yet")?;
+            let content = token.clone().into_bytes();
+            files.insert(wanted.path.clone(), token_file(content, mode, facts.pod));
+        }
+        if source.cluster_trust_bundle.is_some() || source.pod_certificate.is_some() {
+            return Err("trust bundles and pod certificates are not supported on this node".into());
         }
     }
     Ok(())
+}
+
+fn file(content: Vec<u8>, mode: i32) -> File {
+    File { content, mode: u32::try_from(mode).unwrap_or(0o600), owner: None }
+}
+
+/// Only who is meant may read a token, where the Pod says who that is: the one user that all its containers run as, and
+/// the group of its volumes.
+fn token_file(content: Vec<u8>, mode: Option<i32>, pod: &Pod) -> File {
+    let owner = one_user(pod);
+    let narrow = owner.is_some() || fs_group(pod).is_some();
+    let mode = if narrow { 0o600 } else { mode.unwrap_or(MODE_DEFAULT) };
+    File { owner, ..file(content, mode) }
+}
+
+/// The user that all containers run as, if they say so.
+fn one_user(pod: &Pod) -> Option<u32> {
+    let spec = pod.spec.as_ref()?;
+    let shared = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let mut users = containers.map(|container| {
+        container.security_context.as_ref().and_then(|own| own.run_as_user).or(shared)
+    });
+    let first = users.next()??;
+    if users.all(|user| user == Some(first)) { u32::try_from(first).ok() } else { None }
+}
+
+fn fs_group(pod: &Pod) -> Option<u32> {
+    let group = pod.spec.as_ref()?.security_context.as_ref()?.fs_group?;
+    u32::try_from(group).ok()
 }
 
 fn directory(path: &Path, mode: u32) -> Result<(), String> {
     fs::create_dir_all(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
         .map_err(|error| format!("make {}: {error}", path.display()))
-}
-
-/// Each file is replaced whole: readers see the old content or the new. Links that a container may have put there are
-/// never followed.
-fn write(place: &Path, files: &Files) -> Result<(), String> {
-    directory(place, 0o755)?;
-    for (name, (content, mode)) in files {
-        let relative = inner(name)
-            .ok_or_else(|| format!("invalid path {name:?}: must stay within the volume"))?;
-        let folder = inside(place, relative.parent().unwrap_or(Path::new("")))
-            .map_err(|why| format!("write {name} into {}: {why}", place.display()))?;
-        let path = folder.join(relative.file_name().unwrap_or_default());
-        replace(&path, content, u32::try_from(*mode).unwrap_or(0o600) & 0o777)
-            .map_err(|error| format!("write {}: {error}", path.display()))?;
-    }
-    Ok(())
-}
-
-fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let draft = path.with_added_extension("beeline-draft");
-    match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = fs::File::create_new(&draft)?;
-    file.write_all(content)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))?;
-    fs::rename(&draft, path)
 }
 
 /// A path that stays below where it starts.

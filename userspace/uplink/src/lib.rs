@@ -11,6 +11,7 @@ mod dial;
 mod line;
 mod outbox;
 mod streams;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -19,11 +20,12 @@ use beeline_tables::{Epoch, ObjectName, Writer};
 use k8s_openapi::api::core::v1::{Event, Node, NodeStatus, PodStatus};
 use tokio::sync::watch;
 
-pub use beeline_proto::feed::Logs;
+pub use beeline_proto::feed::{Logs, TokenRequest, TokenResponse};
 pub use dial::{DialError, Dialer, Joined, channel_over, fetch_authority, join, tls_channel};
 pub use streams::{ByteStream, StreamFailure, StreamHandler};
+pub use tokens::TokenError;
 
-use line::Line;
+use line::{Client, Line};
 use outbox::Outbox;
 
 /// Who this node is.
@@ -76,6 +78,7 @@ pub struct Uplink {
     outbox: Arc<Outbox>,
     welcome: watch::Receiver<Option<Welcome>>,
     state: watch::Receiver<LineState>,
+    client: watch::Receiver<Option<Client>>,
 }
 
 impl Uplink {
@@ -90,6 +93,7 @@ impl Uplink {
         let outbox = Arc::new(Outbox::default());
         let (welcomed, welcome) = watch::channel(None);
         let (said, state) = watch::channel(LineState::Dialling);
+        let (connected, client) = watch::channel(None);
         let line = Line {
             config,
             dialer,
@@ -98,13 +102,14 @@ impl Uplink {
             outbox: Arc::clone(&outbox),
             welcome: welcomed,
             state: said,
+            client: connected,
             tasks: tasks.child(),
         };
         let token = tasks.token();
         tasks.spawn("uplink", async move {
             let _ = token.run_until_cancelled(line.run()).await;
         });
-        Self { outbox, welcome, state }
+        Self { outbox, welcome, state, client }
     }
 
     /// This epoch, and all before it, is in force in the kernel. Called by whoever applies the tables.
@@ -130,6 +135,11 @@ impl Uplink {
     /// An Event without name, its namespace set. The oldest are lost when too many wait.
     pub fn event(&self, event: &Event) {
         self.outbox.event(event);
+    }
+
+    /// A token of a service account for a Pod of this node. Waits for the line, but not for long.
+    pub async fn token(&self, request: TokenRequest) -> Result<TokenResponse, TokenError> {
+        tokens::ask(self.client.clone(), request).await
     }
 
     /// What the server said of the networks; none before the first connection.

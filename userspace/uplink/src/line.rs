@@ -28,6 +28,9 @@ const QUEUE_MAX: usize = 64;
 /// A batch with several large Secrets.
 const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
+/// Calls on the server.
+pub(crate) type Client = FeedClient<Channel>;
+
 /// What the line's task owns.
 pub(crate) struct Line {
     pub(crate) config: Config,
@@ -37,6 +40,8 @@ pub(crate) struct Line {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) welcome: watch::Sender<Option<Welcome>>,
     pub(crate) state: watch::Sender<LineState>,
+    /// For calls beside the line, while it is up.
+    pub(crate) client: watch::Sender<Option<Client>>,
     pub(crate) tasks: Tasks,
 }
 
@@ -87,6 +92,7 @@ impl Line {
             Err(status) => return format!("{}: {}", status.code(), status.message()),
         };
         self.outbox.renew();
+        self.client.send_replace(Some(client.clone()));
         // Streams end with their line.
         let streams = self.tasks.child();
         let outbox = Arc::clone(&self.outbox);
@@ -94,6 +100,7 @@ impl Line {
             why = self.take(downs, &client, &streams, welcomed) => why,
             () = send(&outbox, ups) => "the line takes no more reports".to_owned(),
         };
+        self.client.send_replace(None);
         streams.stop(Duration::ZERO).await;
         why
     }
@@ -114,7 +121,7 @@ impl Line {
     async fn take(
         &mut self,
         mut downs: Streaming<Down>,
-        client: &FeedClient<Channel>,
+        client: &Client,
         streams: &Tasks,
         welcomed: &mut Option<Instant>,
     ) -> String {

@@ -6,6 +6,8 @@
 mod cluster;
 #[path = "line/streams.rs"]
 mod streams;
+#[path = "line/tokens.rs"]
+mod tokens;
 #[path = "line/workloads.rs"]
 mod workloads;
 

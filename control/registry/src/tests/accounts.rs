@@ -44,7 +44,8 @@ async fn every_container_that_has_none_gets_a_token() {
 #[tokio::test]
 async fn the_pod_says_whether_it_wants_one_else_its_account_does() {
     let bench = Bench::new().await;
-    for (name, automount) in [("plain", Value::Null), ("shy", json!(false)), ("open", json!(true))] {
+    for (name, automount) in [("plain", Value::Null), ("shy", json!(false)), ("open", json!(true))]
+    {
         let account = json!({ "metadata": { "name": name }, "automountServiceAccountToken": automount,
             "imagePullSecrets": [{ "name": "pull" }] });
         bench.create(&SERVICE_ACCOUNT, account).await.unwrap();

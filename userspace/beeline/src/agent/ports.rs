@@ -11,10 +11,10 @@ use beeline_kit::Tasks;
 use beeline_netdev::Net;
 use beeline_pods::{
     NodeNetwork,
-    ports::{Connected, DatapathPort, Endpoint, NetPort, PortError, Reporter},
+    ports::{Connected, DatapathPort, Endpoint, NetPort, PortError, Reporter, TokenWanted, Tokens},
 };
 use beeline_tables::{Epoch, ObjectName};
-use beeline_uplink::Uplink;
+use beeline_uplink::{TokenRequest, Uplink};
 use k8s_openapi::api::core::v1::{Event, NodeStatus, PodStatus};
 use tokio::sync::watch;
 
@@ -149,5 +149,15 @@ impl Reporter for UplinkReporter {
 
     async fn heartbeat(&self) {
         // The line itself says that the node lives, for as long as it is up.
+    }
+}
+
+#[async_trait]
+impl Tokens for UplinkReporter {
+    async fn token(&self, wanted: TokenWanted) -> Result<String, PortError> {
+        let TokenWanted { pod, uid, account, audience, seconds } = wanted;
+        let (namespace, pod) = (pod.namespace.to_string(), pod.name.to_string());
+        let request = TokenRequest { namespace, pod, uid, account, audience, seconds };
+        self.uplink.token(request).await.map(|answer| answer.token).map_err(text)
     }
 }

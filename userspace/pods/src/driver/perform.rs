@@ -3,16 +3,17 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use beeline_container::runtime::{ContainerId, ContainerSpec, PodUid, RuntimeError};
+use beeline_tables::ObjectName;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{Context, Done, Driver, Operation, moment};
+use super::{Asked, Context, Done, Driver, Operation, moment};
 use crate::{
     drain, env,
     fields::PodFacts,
     lifecycle::{Action, Ended, Event, Report, Signalled},
     notes,
-    ports::Endpoint,
-    specs, volumes, wanted,
+    ports::{Endpoint, TokenWanted},
+    specs, tokens, volumes, wanted,
 };
 
 const SIGKILL: i32 = 9;
@@ -25,7 +26,10 @@ const DRAIN_MAX: Duration = Duration::from_secs(4);
 impl Driver {
     pub(super) async fn perform(&mut self, action: Action) {
         match action {
-            Action::PrepareVolumes => self.operations.push(self.prepare_volumes()),
+            Action::PrepareVolumes => {
+                let operation = self.prepare_volumes();
+                self.operations.push(operation);
+            }
             Action::CreateSandbox => {
                 let operation = self.create_sandbox();
                 self.operations.push(operation);
@@ -68,20 +72,59 @@ impl Driver {
         (Arc::clone(&self.context), self.uid.clone())
     }
 
-    fn prepare_volumes(&self) -> Operation {
+    fn prepare_volumes(&mut self) -> Operation {
+        let writing = self.write_volumes();
+        Box::pin(async move {
+            let (made, asked) = writing.await;
+            let (event, places) = match made {
+                Ok(places) => (Event::VolumesReady, Some(places)),
+                Err(message) => (Event::VolumesFailed(message), None),
+            };
+            Done { event: Some(event), places, tokens: Some(asked) }
+        })
+    }
+
+    /// Write again what the volumes of a running Pod show. What fails leaves them as they are.
+    pub(super) fn refresh(&mut self) {
+        if !self.refreshes() {
+            return;
+        }
+        let writing = self.write_volumes();
+        let name = self.name.clone();
+        self.operations.push(Box::pin(async move {
+            let (made, asked) = writing.await;
+            if let Err(error) = made {
+                tracing::warn!(pod = %name, error, "volumes stay as they are");
+            }
+            Done { event: None, places: None, tokens: Some(asked) }
+        }));
+    }
+
+    /// Ask for the tokens that are due, then write all volumes.
+    fn write_volumes(
+        &mut self,
+    ) -> impl Future<Output = (Result<volumes::Places, String>, Asked)> + Send + use<> {
+        (self.writing, self.stale) = (true, false);
         let (snapshot, dir, pod) =
             (self.context.tables.snapshot(), self.dir(), Arc::clone(&self.pod));
-        let facts = OwnedFacts::of(self);
-        Box::pin(async move {
-            let job = move || volumes::prepare(facts.borrow(&pod), &snapshot, &dir);
-            match tokio::task::spawn_blocking(job).await {
-                Ok(Ok(places)) => Done { event: Some(Event::VolumesReady), places: Some(places) },
-                Ok(Err(error)) => done(Event::VolumesFailed(error.to_string())),
-                Err(_) => {
-                    done(Event::VolumesFailed("preparing volumes was interrupted".to_owned()))
-                }
-            }
-        })
+        let (facts, now) = (OwnedFacts::of(self), moment(&self.context).mono);
+        let missing = self.tokens.missing(&tokens::wanted(&pod), now);
+        let mut texts = self.tokens.texts(now);
+        let (name, (context, uid)) = (self.name.clone(), self.shared());
+        async move {
+            let (asked, why) = ask(&context, &name, &uid, &pod, missing).await;
+            texts.extend(asked.given.iter().cloned());
+            let job = move || volumes::prepare(facts.borrow(&pod), &snapshot, &texts, &dir);
+            let made = match tokio::task::spawn_blocking(job).await {
+                Ok(Ok(places)) => Ok(places),
+                Ok(Err(error)) => Err(match why {
+                    Some(why) => format!("{error}: {why}"),
+                    None => error.to_string(),
+                }),
+                Err(_) => Err("preparing volumes was interrupted".to_owned()),
+            };
+            (made, asked)
+        }
     }
 
     fn create_sandbox(&mut self) -> Operation {
@@ -274,6 +317,35 @@ pub(crate) async fn remove(context: &Context, uid: &PodUid, dir: PathBuf) -> Res
     }
 }
 
+/// The tokens that are missing, and why one was not given.
+async fn ask(
+    context: &Context,
+    name: &ObjectName,
+    uid: &PodUid,
+    pod: &Pod,
+    missing: Vec<tokens::Key>,
+) -> (Asked, Option<String>) {
+    let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
+    let mut given = Vec::new();
+    for key in missing {
+        let wanted = TokenWanted {
+            pod: name.clone(),
+            uid: uid.as_str().to_owned(),
+            account: account.clone().unwrap_or_default(),
+            audience: key.audience.clone(),
+            seconds: key.seconds,
+        };
+        match context.ports.tokens.token(wanted).await {
+            Ok(text) => given.push((key, text)),
+            Err(error) => {
+                let why = format!("failed to fetch token: {error}");
+                return (Asked { given, failed: true }, Some(why));
+            }
+        }
+    }
+    (Asked { given, failed: false }, None)
+}
+
 fn container_spec(
     pod: &Pod,
     name: Option<&str>,
@@ -309,11 +381,11 @@ impl OwnedFacts {
 }
 
 fn done(event: Event) -> Done {
-    Done { event: Some(event), places: None }
+    Done { event: Some(event), places: None, tokens: None }
 }
 
 fn nothing() -> Done {
-    Done { event: None, places: None }
+    Done { event: None, places: None, tokens: None }
 }
 
 /// An error with its causes in one line.

@@ -356,3 +356,49 @@ async fn everything_is_said_again_after_the_line_was_down() {
     assert_eq!(world.phase("u1"), "Running");
     assert_eq!(world.node.state().gone, ["u2"]);
 }
+
+/// A Pod whose volume shows a token that is good for 1,000 seconds.
+fn with_token() -> Value {
+    json!({
+        "serviceAccountName": "robot",
+        "containers": [{"name": "c", "image": "web:1"}],
+        "volumes": [{"name": "api", "projected": {"sources": [
+            {"serviceAccountToken": {"path": "token", "expirationSeconds": 1000}}]}}],
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_are_there_before_containers_and_replaced_in_time() {
+    let mut world = World::new().await;
+    world.node.state().no_tokens = true;
+    world.pod("web", "u-1", &with_token(), false);
+    sleep(Duration::from_secs(1)).await;
+    let events = world.node.state().events.join("\n");
+    assert!(events.contains("failed to fetch token: no line to the server"), "{events}");
+    assert_eq!(world.phase("u-1"), "Pending");
+    world.node.state().no_tokens = false;
+    let token = world.dir.path().join("pods/u-1/volumes/api/token");
+    let shown = |text: &str| std::fs::read_to_string(&token).is_ok_and(|now| now == text);
+    let becomes = async |text: &str, limit: u64| {
+        for _ in 0..limit {
+            if shown(text) {
+                return true;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        false
+    };
+    assert!(becomes("robot for \"\", number 1", 30).await);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.phase("u-1"), "Running");
+    sleep(Duration::from_secs(700)).await;
+    assert!(shown("robot for \"\", number 1"));
+    // The server is away when it is due, and comes back while the old one is good.
+    world.node.state().no_tokens = true;
+    sleep(Duration::from_secs(150)).await;
+    assert!(shown("robot for \"\", number 1"));
+    assert_eq!(world.phase("u-1"), "Running");
+    world.node.state().no_tokens = false;
+    assert!(becomes("robot for \"\", number 2", 60).await);
+    world.stop().await;
+}

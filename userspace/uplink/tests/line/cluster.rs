@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use beeline_alloc::PodCidrs;
 use beeline_api::Kinds;
+use beeline_auth::service_account::Issuer;
 use beeline_auth::{Authority, Identity, JoinToken};
 use beeline_controllers::Controllers;
 use beeline_feed::Feed;
@@ -43,6 +44,7 @@ pub struct Cluster {
     pub feed: Feed,
     pub tasks: Tasks,
     pub token: String,
+    pub issuer: Arc<Issuer>,
     caller: Caller,
     _dir: tempfile::TempDir,
 }
@@ -70,15 +72,18 @@ impl Cluster {
         let authority = Authority::open(dir.path(), SystemTime::now()).unwrap();
         let token = JoinToken::open(&authority).unwrap();
         let token_text = token.reveal();
+        let issuer = Arc::new(Issuer::open(&authority).unwrap());
         let config = beeline_feed::Config {
             cluster_pod_cidrs: vec![range],
             service_cidrs: vec!["10.43.0.0/16".parse().unwrap()],
             authority: Arc::new(authority),
             token: Arc::new(token),
+            issuer: Some(Arc::clone(&issuer)),
             clock,
         };
         let feed = Feed::start(registry.client(Caller::system("feed")), config, &tasks);
-        Self { registry, feed, tasks, token: token_text, caller: Caller::system("test"), _dir: dir }
+        let caller = Caller::system("test");
+        Self { registry, feed, tasks, token: token_text, issuer, caller, _dir: dir }
     }
 
     pub async fn stop(self) {

@@ -24,6 +24,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::ports::{
     Connected, DatapathPort, Endpoint, ImageFacts, Images, NetPort, PortError, Ports, Reporter,
+    TokenWanted, Tokens,
 };
 
 /// Both clocks follow the test's paused one.
@@ -53,6 +54,9 @@ pub(super) struct State {
     pub(super) lifetime: Option<Duration>,
     /// Containers do not end when asked to.
     pub(super) stubborn: bool,
+    /// The server gives no tokens.
+    pub(super) no_tokens: bool,
+    tokens: u32,
     pid: u32,
 }
 
@@ -82,6 +86,7 @@ impl Node {
             images: node(),
             net: node(),
             datapath: node(),
+            tokens: node(),
             reporter: node(),
             clock: Arc::new(PausedClock(self.begun)),
         }
@@ -343,4 +348,16 @@ impl Reporter for Node {
     async fn node_status(&self, _: NodeStatus) {}
 
     async fn heartbeat(&self) {}
+}
+
+#[async_trait]
+impl Tokens for Node {
+    async fn token(&self, wanted: TokenWanted) -> std::result::Result<String, PortError> {
+        let mut state = self.state();
+        if state.no_tokens {
+            return Err(PortError("no line to the server".into()));
+        }
+        state.tokens += 1;
+        Ok(format!("{} for {:?}, number {}", wanted.account, wanted.audience, state.tokens))
+    }
 }
