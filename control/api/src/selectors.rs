@@ -75,7 +75,12 @@ impl FieldSelector {
 
     /// The one name it selects, if it does.
     pub fn single_name(&self) -> Option<&str> {
-        self.terms.iter().find(|t| t.equal && t.field == "metadata.name").map(|t| t.value.as_str())
+        self.single("metadata.name")
+    }
+
+    /// The one value of a field that it selects, if it does.
+    pub fn single(&self, field: &str) -> Option<&str> {
+        self.terms.iter().find(|t| t.equal && t.field == field).map(|t| t.value.as_str())
     }
 
     /// Whether the object matches.

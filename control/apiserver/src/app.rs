@@ -122,9 +122,13 @@ impl App {
         verb: &str,
         target: Target<'_>,
     ) -> Result<(), String> {
-        let wanted = Attributes { verb, target };
+        let wanted = Attributes::new(verb, target);
         let allowed = self.authorizer.allows(&who.user, &who.groups, &wanted);
-        if allowed { Ok(()) } else { Err(wanted.denial(&who.user)) }
+        if allowed {
+            Ok(())
+        } else {
+            Err(wanted.denial_by(&*self.authorizer, &who.user, &who.groups))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
-//! Who may do what by rules that are built in: administrators, nodes, and beeline's own loops.
+//! Who may do what by rules that are built in: administrators, and beeline's own loops.
 //!
-//! In: a user, its groups and what it wants. Out: yes, or no in upstream's words. Pure; roles are another `Authorizer`.
+//! In: a user, its groups and what it wants. Out: yes, or no in upstream's words. Pure; roles and nodes are other `Authorizer`s.
 
 /// What a caller wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub struct Attributes<'a> {
     pub verb: &'a str,
     /// To what.
     pub target: Target<'a>,
+    /// The one node whose objects a list or watch selects; empty if it does not.
+    pub node_selected: &'a str,
 }
 
 /// The object of the wish.
@@ -35,12 +37,18 @@ pub enum Target<'a> {
 pub trait Authorizer: Send + Sync + 'static {
     /// Whether `user`, being in `groups`, may do this. [`Attributes::denial`] says a no in upstream's words.
     fn allows(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> bool;
+
+    /// What more there is to say of a no.
+    fn reason(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> Option<String> {
+        let _ = (user, groups, wanted);
+        None
+    }
 }
 
 /// The group of beeline's own loops. No certificate may carry it: only callers in this process have it.
 pub const IN_PROCESS_GROUP: &str = "beeline:in-process";
 
-/// Fixed rules: administrators everything, beeline's own loops and nodes what they need.
+/// Fixed rules: administrators everything, beeline's own loops what they need.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StaticAuthorizer;
 
@@ -49,12 +57,27 @@ impl Authorizer for StaticAuthorizer {
         let is_in = |group: &str| groups.iter().any(|one| one == group);
         is_in("system:masters")
             || (is_in(IN_PROCESS_GROUP) && in_process_may(user, wanted))
-            || (is_in("system:nodes") && node_may(user, wanted))
             || anyone_may(wanted)
     }
 }
 
-impl Attributes<'_> {
+impl<'a> Attributes<'a> {
+    /// Without a selection.
+    #[must_use]
+    pub fn new(verb: &'a str, target: Target<'a>) -> Self {
+        Self { verb, target, node_selected: "" }
+    }
+
+    /// The no of an authorizer, with its reason if it has one.
+    #[must_use]
+    pub fn denial_by(&self, by: &dyn Authorizer, user: &str, groups: &[String]) -> String {
+        let said = self.denial(user);
+        match by.reason(user, groups, self) {
+            Some(why) => format!("{said}: {why}"),
+            None => said,
+        }
+    }
+
     fn is_read(&self) -> bool {
         matches!(self.verb, "get" | "list" | "watch")
     }
@@ -96,24 +119,6 @@ fn in_process_may(user: &str, wanted: &Attributes<'_>) -> bool {
     }
 }
 
-/// A node writes itself and its lease, and reads what any node may know. Pods, what they refer to and Events are not in
-/// here: an authorizer sees no object, so it cannot tell one node's Pods from another's. The agent's own line can, and
-/// all of an agent's work goes over it.
-fn node_may(user: &str, wanted: &Attributes<'_>) -> bool {
-    let Some(node) = user.strip_prefix("system:node:") else { return false };
-    let Target::Resource { resource, subresource, namespace, name, .. } = wanted.target else {
-        return false;
-    };
-    match (resource, subresource) {
-        ("nodes", "" | "status") => {
-            wanted.is_read() || (name == node && matches!(wanted.verb, "update" | "patch"))
-        }
-        ("leases", "") => namespace == "kube-node-lease" && name == node,
-        ("services" | "endpoints" | "endpointslices" | "namespaces", "") => wanted.is_read(),
-        _ => false,
-    }
-}
-
 /// What a node fetches before it is anybody. All else that everybody may is in roles.
 fn anyone_may(wanted: &Attributes<'_>) -> bool {
     wanted.verb == "get" && wanted.target == Target::Path("/cacerts")
@@ -129,7 +134,7 @@ mod tests {
             true => Target::Path(what),
             false => Target::Resource { group: "", resource, subresource, namespace, name },
         };
-        StaticAuthorizer.allows(user, &[group.to_owned()], &Attributes { verb, target })
+        StaticAuthorizer.allows(user, &[group.to_owned()], &Attributes::new(verb, target))
     }
 
     #[test]
@@ -140,28 +145,6 @@ mod tests {
         assert!(!may("bob", "devs", "get", "/metrics", "", ""));
         assert!(may("system:anonymous", "system:unauthenticated", "get", "/cacerts", "", ""));
         assert!(!may("system:anonymous", "system:unauthenticated", "get", "/healthz", "", ""));
-    }
-
-    #[test]
-    fn a_node_writes_itself_only() {
-        let node = |verb, what, namespace, name| {
-            may("system:node:a", "system:nodes", verb, what, namespace, name)
-        };
-        assert!(node("patch", "nodes/status", "", "a") && !node("patch", "nodes/status", "", "b"));
-        assert!(
-            node("update", "leases", "kube-node-lease", "a")
-                && !node("update", "leases", "kube-node-lease", "b")
-        );
-        assert!(node("list", "services", "", "") && !node("update", "services", "default", "s"));
-        assert!(
-            !node("delete", "nodes", "", "a") && !node("create", "deployments", "default", "d")
-        );
-        // What may be another node's.
-        assert!(!node("create", "nodes", "", "b") && !node("get", "secrets", "default", "s"));
-        assert!(!node("patch", "pods/status", "default", "p"));
-        assert!(!node("delete", "pods", "default", "p") && !node("list", "pods", "", ""));
-        assert!(!node("patch", "events", "default", "e"));
-        assert!(!may("impostor", "system:nodes", "list", "pods", "", ""));
     }
 
     #[test]
@@ -196,7 +179,7 @@ mod tests {
             name: "web",
         };
         assert_eq!(
-            Attributes { verb: "patch", target }.denial("bob"),
+            Attributes::new("patch", target).denial("bob"),
             r#"User "bob" cannot patch resource "deployments/scale" in API group "apps" in the namespace "ns""#
         );
         let target = Target::Resource {
@@ -207,11 +190,11 @@ mod tests {
             name: "",
         };
         assert_eq!(
-            Attributes { verb: "list", target }.denial("bob"),
+            Attributes::new("list", target).denial("bob"),
             r#"User "bob" cannot list resource "nodes" in API group "" at the cluster scope"#
         );
         assert_eq!(
-            Attributes { verb: "get", target: Target::Path("/metrics") }.denial("bob"),
+            Attributes::new("get", Target::Path("/metrics")).denial("bob"),
             r#"User "bob" cannot get path "/metrics""#
         );
     }

@@ -16,6 +16,7 @@ mod files;
 mod identity;
 mod kubeconfig;
 mod node;
+pub mod nodes;
 pub mod rbac;
 pub mod request;
 pub mod service_account;

@@ -6,7 +6,8 @@ use beeline_auth::{Attributes, Authorizer, Target as Wanted};
 
 use crate::options::{Caller, Target};
 
-/// The same of a list or a watch. One of a single name is judged as if it named that object.
+/// The same of a list or a watch. One of a single name is judged as if it named that object; one of a single node's objects
+/// says so.
 pub(crate) fn check_all(
     by: &dyn Authorizer,
     caller: &Caller,
@@ -14,12 +15,14 @@ pub(crate) fn check_all(
     target: &Target,
     fields: &FieldSelector,
 ) -> Result<(), ApiError> {
+    let node = fields.single("spec.nodeName").or_else(|| fields.single("nodeName"));
+    let node = node.unwrap_or_default();
     match fields.single_name() {
         Some(name) => {
             let named = Target { name: Some(name.to_owned()), ..target.clone() };
-            check(by, caller, verb, &named)
+            ask(by, caller, verb, &named, node)
         }
-        None => check(by, caller, verb, target),
+        None => ask(by, caller, verb, target, node),
     }
 }
 
@@ -30,19 +33,28 @@ pub(crate) fn check(
     verb: &str,
     target: &Target,
 ) -> Result<(), ApiError> {
+    ask(by, caller, verb, target, "")
+}
+
+fn ask(
+    by: &dyn Authorizer,
+    caller: &Caller,
+    verb: &str,
+    target: &Target,
+    node_selected: &str,
+) -> Result<(), ApiError> {
     let name = target.name.as_deref().unwrap_or_default();
-    let wanted = Attributes {
-        verb,
-        target: Wanted::Resource {
-            group: target.kind.group,
-            resource: target.kind.plural,
-            subresource: target.subresource.map_or("", |s| s.name()),
-            namespace: target.namespace.as_deref().unwrap_or_default(),
-            name,
-        },
+    let wanted = Wanted::Resource {
+        group: target.kind.group,
+        resource: target.kind.plural,
+        subresource: target.subresource.map_or("", |s| s.name()),
+        namespace: target.namespace.as_deref().unwrap_or_default(),
+        name,
     };
+    let wanted = Attributes { node_selected, ..Attributes::new(verb, wanted) };
     if by.allows(&caller.user, &caller.groups, &wanted) {
         return Ok(());
     }
-    Err(ApiError::forbidden(target.kind, name, &wanted.denial(&caller.user)))
+    let denial = wanted.denial_by(by, &caller.user, &caller.groups);
+    Err(ApiError::forbidden(target.kind, name, &denial))
 }

@@ -18,6 +18,7 @@ use beeline_store::{Change, Entry, Key, Revision, Store};
 use tokio::sync::{Notify, watch};
 
 use crate::bucket::{Bucket, Objects, under};
+use crate::nodes;
 use crate::object::{self, Object};
 use crate::options::Options;
 use crate::registry::{OpenError, Registry};
@@ -200,6 +201,7 @@ impl Cache {
             let step = bucket.apply(key, revision, new);
             registry.inner.allocations.observe(bucket.kind, &step);
             roles::observe(&registry.inner.access.rbac, bucket.kind, &step);
+            nodes::observe(&registry.inner.access.nodes, bucket.kind, &step);
             if std::ptr::eq(bucket.kind, &raw const CUSTOM_RESOURCE_DEFINITION) {
                 self.redefine(&step);
             }

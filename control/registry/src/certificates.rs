@@ -56,7 +56,7 @@ pub(crate) fn check_approval(
             namespace: "",
             name,
         };
-        let wanted = Attributes { verb: "approve", target };
+        let wanted = Attributes::new("approve", target);
         access.allows(&caller.user, &caller.groups, &wanted)
     };
     if may(signer) || may(&format!("{domain}/*")) {

@@ -20,6 +20,7 @@ mod disruption;
 mod limits;
 mod list;
 mod managing;
+mod nodes;
 mod object;
 mod options;
 mod patching;

@@ -102,8 +102,7 @@ impl Caller {
     /// The node that this is the agent of, if it is one: user and group must both say so.
     #[must_use]
     pub fn node_name(&self) -> Option<&str> {
-        let name = self.user.strip_prefix("system:node:").filter(|name| !name.is_empty())?;
-        self.groups.iter().any(|group| group == "system:nodes").then_some(name)
+        beeline_auth::nodes::node_name(&self.user, &self.groups)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::admission::request::By;
 use crate::allocation::Allocations;
 use crate::cache::Cache;
 use crate::client::Client;
+use crate::nodes;
 use crate::object::{Deleted, List, Object};
 use crate::options::{
     Caller, DeleteOptions, ListOptions, Options, Patch, Target, WatchOptions, WriteOptions,
@@ -80,9 +81,15 @@ impl Registry {
             &options,
             cache.snapshot(&beeline_api::kinds::SERVICE, None).iter(),
         );
-        let access =
-            Access { fixed: Arc::clone(&options.authorizer), rbac: Arc::new(Rbac::default()) };
+        let access = Access {
+            fixed: Arc::clone(&options.authorizer),
+            nodes: Arc::new(nodes::authorizer()),
+            rbac: Arc::new(Rbac::default()),
+        };
         cache.each(roles::GROUP, |kind, object| roles::load(&access.rbac, kind, object));
+        for group in nodes::GROUPS {
+            cache.each(group, |kind, object| nodes::load(&access.nodes, kind, object));
+        }
         let tasks = tasks.clone();
         let (outside, quotas) = (Outside::default(), Quotas::default());
         quotas.load(&cache);
@@ -109,7 +116,10 @@ impl Registry {
                 let made = crate::write::create(self, caller, target, body, o).await?;
                 views::object(self, target.kind, made).await
             }
-            Some(sub) => crate::subresources::create(self, caller, target, sub, body, o).await,
+            Some(sub) => {
+                nodes::restriction::check_part(self, caller, target, sub)?;
+                crate::subresources::create(self, caller, target, sub, body, o).await
+            }
         }
     }
 
@@ -147,6 +157,7 @@ impl Registry {
         o: &DeleteOptions,
     ) -> Result<Deleted, ApiError> {
         access::check(&self.inner.access, caller, "delete", target)?;
+        nodes::restriction::check_delete(self, caller, target)?;
         let deleted = crate::delete::delete(self, by(caller, target), &target.stored(), o).await?;
         views::deleted(self, target.kind, deleted).await
     }
@@ -270,7 +281,7 @@ impl Registry {
     ) -> bool {
         let (resource, subresource) = resource;
         let target = Wanted::Resource { group, resource, subresource, namespace: "", name: "" };
-        let wanted = Attributes { verb, target };
+        let wanted = Attributes::new(verb, target);
         self.inner.access.allows(user, groups, &wanted)
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use beeline_api::KindInfo;
 use beeline_api::meta::{list, text};
+use beeline_auth::nodes::Nodes;
 use beeline_auth::rbac::{Binding, Grants, Rbac, Rule, Scoped, Subject};
 use beeline_auth::service_account::user_name;
 use beeline_auth::{Attributes, Authorizer};
@@ -26,13 +27,21 @@ pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
 pub(crate) struct Access {
     /// Asked first.
     pub(crate) fixed: Arc<dyn Authorizer>,
+    /// What nodes may, by what their Pods refer to.
+    pub(crate) nodes: Arc<Nodes>,
     /// What the stored roles say.
     pub(crate) rbac: Arc<Rbac>,
 }
 
 impl Authorizer for Access {
     fn allows(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> bool {
-        self.fixed.allows(user, groups, wanted) || self.rbac.allows(user, groups, wanted)
+        self.fixed.allows(user, groups, wanted)
+            || self.nodes.allows(user, groups, wanted)
+            || self.rbac.allows(user, groups, wanted)
+    }
+
+    fn reason(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> Option<String> {
+        self.nodes.reason(user, groups, wanted)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::*;
 mod accounts;
 mod embedded;
 mod lists;
+mod nodes;
 mod services;
 mod watches;
 mod writes;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::admission::asking;
 use crate::admission::request::{By, Operation};
+use crate::nodes::restriction;
 use crate::object::Object;
 use crate::options::{Caller, Subresource, Target, WriteOptions};
 use crate::registry::Registry;
@@ -79,6 +80,7 @@ async fn create_named(
         asking.mutate(&mut value, &again).await?;
         prepare::keep_new(target, &mut value, &before)?;
     }
+    restriction::check_new(registry, by.caller, kind, &value)?;
     prepare::validate_create(kind, &value)?;
     escalation::check(&registry.inner.access, caller, kind, &value, None)?;
     certificates::check_new(kind, &value)?;
@@ -173,6 +175,7 @@ pub(crate) async fn replace(
     let old = &views::object(registry, kind, Arc::clone(stored)).await?;
     let mut new = merged(target, body, &old.value);
     defaults(kind, &mut new);
+    restriction::check_change(by.caller, target, &new, &old.value)?;
     managing::track(registry, by.caller, target, (&old.value, &mut new), o);
     let place = (Operation::Update, old.namespace(), old.name());
     let asking = asking::about(registry, by, target, place, Some(&old.value), o);

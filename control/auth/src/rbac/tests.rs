@@ -20,7 +20,7 @@ fn wanted<'a>(verb: &'a str, what: &'a str, namespace: &'a str, name: &'a str) -
         true => Target::Path(what),
         false => Target::Resource { group: "", resource, subresource, namespace, name },
     };
-    Attributes { verb, target }
+    Attributes::new(verb, target)
 }
 
 #[test]

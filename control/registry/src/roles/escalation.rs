@@ -93,7 +93,7 @@ fn may(access: &Access, caller: &Caller, verb: &str, plural: &str, place: (&str,
     let (namespace, name) = place;
     let target =
         Target::Resource { group: GROUP, resource: plural, subresource: "", namespace, name };
-    access.allows(&caller.user, &caller.groups, &Attributes { verb, target })
+    access.allows(&caller.user, &caller.groups, &Attributes::new(verb, target))
 }
 
 /// Whether the caller holds all of this himself; upstream's sentence if not.

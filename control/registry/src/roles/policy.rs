@@ -302,6 +302,11 @@ fn cluster_role(role: &Role) -> Value {
     value
 }
 
+/// What the role of nodes says, as its rules are stored.
+pub(crate) fn node_rules() -> Value {
+    Value::Array(role_rules(&role("system:node", NODE)))
+}
+
 /// What the controller will find, so that these roles are whole from the first moment: by name, each rule once.
 fn gathered(selected: &str) -> Vec<Value> {
     let mut sources: Vec<&Role> =
