@@ -27,9 +27,14 @@ const RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
 /// Clocks of nodes may be behind ours.
 pub(crate) const BACKDATED: Duration = Duration::from_secs(3_600);
 
-/// Signs certificates. There is one per cluster.
+/// Who the API server is to extension servers.
+pub const FRONT_PROXY_CLIENT: &str = "front-proxy-client";
+
+/// Signs certificates. There is one per cluster, and one for what the API server says to extension servers.
 pub struct Authority {
     dir: PathBuf,
+    /// Of its files: `<stem>.crt` and `<stem>.key`.
+    stem: &'static str,
     certificate_pem: String,
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
@@ -64,41 +69,58 @@ struct Leaf<'a> {
 impl Authority {
     /// Opens the authority under `<dir>/pki`, or makes one.
     pub fn open(dir: &Path, now: SystemTime) -> Result<Self, AuthError> {
+        Self::open_stem(dir, "ca", now)
+    }
+
+    /// The other authority, which signs nobody but the API server itself: extension servers that trust it believe what the
+    /// bearer of such a certificate says of its callers.
+    pub fn open_front_proxy(dir: &Path, now: SystemTime) -> Result<Self, AuthError> {
+        Self::open_stem(dir, "front-proxy-ca", now)
+    }
+
+    fn open_stem(dir: &Path, stem: &'static str, now: SystemTime) -> Result<Self, AuthError> {
         let dir = dir.join("pki");
         files::make_dir(&dir)?;
-        let (crt, key) = (dir.join("ca.crt"), dir.join("ca.key"));
+        let (crt, key) = (dir.join(format!("{stem}.crt")), dir.join(format!("{stem}.key")));
         match (files::read(&crt)?, files::read(&key)?) {
-            (Some(certificate), Some(key)) => Self::load(dir, certificate, &key),
+            (Some(certificate), Some(key)) => Self::load(dir, stem, certificate, &key),
             // The key is written first: with it alone the first start was cut short and nobody trusts it yet.
-            (None, _) => Self::create(dir, now),
+            (None, _) => Self::create(dir, stem, now),
             (Some(_), None) => {
-                Err(AuthError::Damaged { path: key, reason: "the key of ca.crt is missing".into() })
+                let reason = format!("the key of {stem}.crt is missing");
+                Err(AuthError::Damaged { path: key, reason })
             }
         }
     }
 
-    fn load(dir: PathBuf, certificate_pem: String, key_pem: &str) -> Result<Self, AuthError> {
-        let damaged =
-            |file: &str, reason: String| AuthError::Damaged { path: dir.join(file), reason };
-        let key =
-            KeyPair::from_pem(key_pem).map_err(|error| damaged("ca.key", error.to_string()))?;
+    fn load(
+        dir: PathBuf,
+        stem: &'static str,
+        certificate_pem: String,
+        key_pem: &str,
+    ) -> Result<Self, AuthError> {
+        let damaged = |end: &str, reason: String| AuthError::Damaged {
+            path: dir.join(format!("{stem}.{end}")),
+            reason,
+        };
+        let key = KeyPair::from_pem(key_pem).map_err(|error| damaged("key", error.to_string()))?;
         let certificate = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
-            .map_err(|error| damaged("ca.crt", error.to_string()))?;
-        let parsed = parse(&certificate).map_err(|reason| damaged("ca.crt", reason))?;
+            .map_err(|error| damaged("crt", error.to_string()))?;
+        let parsed = parse(&certificate).map_err(|reason| damaged("crt", reason))?;
         if parsed.public_key().subject_public_key.data != key.public_key_raw() {
-            return Err(damaged("ca.key", "it is not the key of ca.crt".into()));
+            return Err(damaged("key", format!("it is not the key of {stem}.crt")));
         }
         let issuer = Issuer::from_ca_cert_der(&certificate, key)
-            .map_err(|error| damaged("ca.crt", error.to_string()))?;
-        Ok(Self { dir, certificate_pem, certificate, issuer })
+            .map_err(|error| damaged("crt", error.to_string()))?;
+        Ok(Self { dir, stem, certificate_pem, certificate, issuer })
     }
 
-    fn create(dir: PathBuf, now: SystemTime) -> Result<Self, AuthError> {
+    fn create(dir: PathBuf, stem: &'static str, now: SystemTime) -> Result<Self, AuthError> {
         let issue = |source| AuthError::Issue { what: "authority", source };
         let key = KeyPair::generate().map_err(issue)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "beeline-ca");
+        params.distinguished_name.push(DnType::CommonName, format!("beeline-{stem}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
             KeyUsagePurpose::KeyCertSign,
@@ -108,11 +130,12 @@ impl Authority {
         params.not_before = (now - BACKDATED).into();
         params.not_after = (now + CA_LIFETIME).into();
         let certificate = params.self_signed(&key).map_err(issue)?;
-        files::write(&dir.join("ca.key"), &key.serialize_pem())?;
-        files::write(&dir.join("ca.crt"), &certificate.pem())?;
-        tracing::info!(dir = %dir.display(), "made the cluster's certificate authority");
+        files::write(&dir.join(format!("{stem}.key")), &key.serialize_pem())?;
+        files::write(&dir.join(format!("{stem}.crt")), &certificate.pem())?;
+        tracing::info!(dir = %dir.display(), stem, "made a certificate authority");
         Ok(Self {
             dir,
+            stem,
             certificate_pem: certificate.pem(),
             certificate: certificate.der().clone(),
             issuer: Issuer::new(params, key),
@@ -159,6 +182,18 @@ impl Authority {
             usage: ExtendedKeyUsagePurpose::ClientAuth,
         };
         self.stored("admin", &leaf, now)
+    }
+
+    /// What the API server shows to extension servers, as stored or made anew.
+    pub fn front_proxy_client(&self, now: SystemTime) -> Result<Certified, AuthError> {
+        let leaf = Leaf {
+            what: "front proxy",
+            user: FRONT_PROXY_CLIENT,
+            group: None,
+            names: Vec::new(),
+            usage: ExtendedKeyUsagePurpose::ClientAuth,
+        };
+        self.stored(FRONT_PROXY_CLIENT, &leaf, now)
     }
 
     /// A client certificate with a fresh key, not stored.
@@ -269,7 +304,10 @@ impl Authority {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("Authority")
+            .field("dir", &self.dir)
+            .field("stem", &self.stem)
+            .finish_non_exhaustive()
     }
 }
 

@@ -24,11 +24,14 @@ mod tls;
 mod token;
 
 pub use access::{Attributes, Authorizer, IN_PROCESS_GROUP, StaticAuthorizer, Target};
-pub use authority::{Authority, Certified, ServerNames};
+pub use authority::{Authority, Certified, FRONT_PROXY_CLIENT, ServerNames};
 pub use identity::Identity;
 pub use kubeconfig::kubeconfig;
 pub use node::{NodeRequest, node_request};
-pub use tls::{ClientCertificates, bootstrap_client_config, client_config, server_config};
+pub use tls::{
+    ClientCertificates, bootstrap_client_config, client_config, server_config,
+    unverified_client_config,
+};
 pub use token::JoinToken;
 
 use std::path::PathBuf;

@@ -73,13 +73,29 @@ pub fn client_config(
 /// The client's end for one purpose: to fetch the authority's certificate before anything is trusted.
 /// It believes any server, so send no secret over it, and pass what it brings to `JoinToken::verify_authority`.
 pub fn bootstrap_client_config() -> Result<Arc<ClientConfig>, AuthError> {
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| AuthError::Tls { what: "the first contact", reason: error.to_string() })?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Unverified(provider())))
-        .with_no_client_auth();
+    let mut config = (*unverified_client_config(None)?).clone();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The client's end where somebody said that the server need not prove itself. Shows `client` if given.
+pub fn unverified_client_config(
+    client: Option<&Certified>,
+) -> Result<Arc<ClientConfig>, AuthError> {
+    let failed = |reason: String| AuthError::Tls { what: "an unverified client", reason };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(error.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Unverified(provider())));
+    let mut config = match client {
+        None => builder.with_no_client_auth(),
+        Some(client) => {
+            let (chain, key) = pair(client)?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| failed(error.to_string()))?
+        }
+    };
+    config.alpn_protocols = alpn();
     Ok(Arc::new(config))
 }
 
