@@ -53,7 +53,7 @@ mod workload;
 pub use admissionpolicy::{
     POLICY_VARIABLES, VALIDATING_ADMISSION_POLICY, VALIDATING_ADMISSION_POLICY_BINDING,
 };
-pub use apiservice::API_SERVICE;
+pub use apiservice::{API_SERVICE, api_priority};
 pub use certificatesigningrequest::CERTIFICATE_SIGNING_REQUEST;
 pub use configmap::CONFIG_MAP;
 pub use controllerrevision::CONTROLLER_REVISION;

@@ -5,6 +5,7 @@
 //! Those that belong to Services look at the Services that differ since they last looked, as there may be many.
 //! Refuses: talking to nodes or to the store, and calling another reconciler.
 
+pub mod apiservice;
 pub mod certificates;
 pub mod clusterrole;
 pub mod definition;
@@ -52,6 +53,8 @@ pub struct Config {
     pub certificates: Option<certificates::Authority>,
     /// The certificate that API clients in Pods trust.
     pub ca_pem: Option<String>,
+    /// What extension servers are told of whom to believe; without it, nothing.
+    pub authorities: Option<apiservice::Authorities>,
     /// Since when Leases count; the time of start.
     pub started: Timestamp,
     /// Where the time comes from.
@@ -126,6 +129,13 @@ impl Controllers {
             None,
             move |client: &Client, now| node::plan(&read::nodes(client, &nodes), now),
         );
+        let authorities = config.authorities.clone();
+        // Definitions are what makes group versions come and go.
+        let of_groups: &[&'static KindInfo] =
+            &[&kinds::API_SERVICE, &kinds::CUSTOM_RESOURCE_DEFINITION];
+        run.start("apiservices", of_groups, SELDOM, Some(CALM), move |client: &Client, now| {
+            apiservice::plan(&read::api_services(client, authorities.clone()), now)
+        });
         let ca_pem = config.ca_pem.clone();
         run.start(
             "serviceaccounts",
@@ -147,6 +157,7 @@ impl Config {
             load_balancer: true,
             certificates: None,
             ca_pem,
+            authorities: None,
             started,
             clock: Arc::new(clock),
         }

@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use crate::write::ObjectId;
 use crate::{
-    definition, deployment, disruption, loadbalancer, namespace, node, replicaset, resourcequota,
-    serviceaccount,
+    apiservice, definition, deployment, disruption, loadbalancer, namespace, node, replicaset,
+    resourcequota, serviceaccount,
 };
 
 pub(crate) use dependents::Dependents;
@@ -92,6 +92,35 @@ pub(crate) fn accounts(client: &Client, ca_pem: Option<String>) -> serviceaccoun
         accounts: client.cached(),
         config_maps: client.cached(),
         ca_pem,
+    }
+}
+
+/// Reviews are served, too, though none is stored; the group of APIServices is the one that is not told of.
+pub(crate) fn api_services(
+    client: &Client,
+    authorities: Option<apiservice::Authorities>,
+) -> apiservice::State {
+    let registry = client.registry();
+    let served = registry.kinds();
+    let of =
+        |kind: &KindInfo| (kind.group.to_owned(), kind.version.to_owned(), kind.custom.is_some());
+    let reviews = ["authentication.k8s.io", "authorization.k8s.io"];
+    let reviews = reviews.map(|group| (group.to_owned(), "v1".to_owned(), false));
+    let told = served.served().filter(|kind| kind.group != kinds::API_SERVICE.group);
+    let there = |object: &Arc<Object>| apiservice::There {
+        object: id(object),
+        value: object.value.clone(),
+    };
+    let config = registry.cached(
+        &kinds::CONFIG_MAP,
+        Some("kube-system"),
+        "extension-apiserver-authentication",
+    );
+    apiservice::State {
+        served: told.map(of).chain(reviews).collect(),
+        services: registry.snapshot(&kinds::API_SERVICE, None).iter().map(there).collect(),
+        config: config.as_ref().map(there),
+        authorities,
     }
 }
 

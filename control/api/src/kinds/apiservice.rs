@@ -1,4 +1,4 @@
-//! apiregistration.k8s.io/v1 APIService: the objects alone. Passing requests on is not done here.
+//! apiregistration.k8s.io/v1 APIService: the objects, and upstream's priorities of groups that are served here.
 
 use serde_json::Value;
 
@@ -16,6 +16,8 @@ pub static API_SERVICE: KindInfo = KindInfo {
     singular: "apiservice",
     categories: &["api-extensions"],
     namespaced: false,
+    // The core group's is `v1.`.
+    name_rule: validate::path_segment,
     status_subresource: true,
     subresources: &[status("APIService")],
     columns: &[NAME, col("Service"), col("Available"), AGE],
@@ -28,6 +30,38 @@ pub static API_SERVICE: KindInfo = KindInfo {
     validate,
     ..BASE
 };
+
+/// Upstream's order of its groups, and of the newest version in each.
+const PRIORITIES: [(&str, i64, i64); 22] = [
+    ("", 18_000, 1),
+    ("apps", 17_800, 15),
+    ("events.k8s.io", 17_750, 15),
+    ("authentication.k8s.io", 17_700, 15),
+    ("authorization.k8s.io", 17_600, 15),
+    ("autoscaling", 17_500, 30),
+    ("batch", 17_400, 15),
+    ("certificates.k8s.io", 17_300, 15),
+    ("networking.k8s.io", 17_200, 15),
+    ("policy", 17_100, 15),
+    ("rbac.authorization.k8s.io", 17_000, 15),
+    ("storage.k8s.io", 16_800, 15),
+    ("apiextensions.k8s.io", 16_700, 15),
+    ("admissionregistration.k8s.io", 16_700, 15),
+    ("scheduling.k8s.io", 16_600, 15),
+    ("coordination.k8s.io", 16_500, 15),
+    ("node.k8s.io", 16_300, 15),
+    ("discovery.k8s.io", 16_200, 15),
+    ("flowcontrol.apiserver.k8s.io", 16_100, 21),
+    ("internal.apiserver.k8s.io", 16_000, 10),
+    ("resource.k8s.io", 15_900, 20),
+    ("apiregistration.k8s.io", 20_000, 15),
+];
+
+/// Priority of a group of ours and of its newest version; none of groups that definitions make.
+pub fn api_priority(group: &str) -> Option<(i64, i64)> {
+    let found = PRIORITIES.iter().find(|(name, ..)| *name == group);
+    found.map(|(_, group, version)| (*group, *version))
+}
 
 fn validate(object: &Value, causes: &mut Causes) {
     let spec = &object["spec"];
