@@ -6,10 +6,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use beeline_api::Kinds;
 use beeline_auth::service_account::Issuer;
-use beeline_auth::{Attributes, Authorizer, Identity, Target};
-use beeline_kit::CancellationToken;
+use beeline_auth::{Attributes, Authorizer, Certified, Identity, Target};
+use beeline_kit::{CancellationToken, Tasks};
 use beeline_registry::{Caller, Registry};
 
+use crate::aggregate::Remote;
 use crate::discovery::Discovery;
 use crate::documents::Documents;
 use crate::metrics::Metrics;
@@ -33,6 +34,8 @@ pub struct Options {
     pub nodes: Option<Arc<dyn NodeConnector>>,
     /// Takes the gRPC requests of this port. The verified [`Identity`] is among a request's extensions.
     pub grpc: Option<axum::Router>,
+    /// What this server shows to extension servers; without it nothing is passed on to any.
+    pub front_proxy: Option<Certified>,
     /// What `/readyz` looks at beside the server itself.
     pub checks: Vec<Check>,
     /// After this a request that is no stream is answered with 504.
@@ -60,6 +63,7 @@ impl Options {
             address: String::new(),
             nodes: None,
             grpc: None,
+            front_proxy: None,
             checks: Vec::new(),
             request_timeout: Duration::from_secs(60),
         }
@@ -72,6 +76,9 @@ pub(crate) struct App {
     described: ArcSwap<Described>,
     pub(crate) metrics: Metrics,
     authorizer: Arc<dyn Authorizer>,
+    remote: ArcSwap<Remote>,
+    /// Runs what outlives a request.
+    pub(crate) tasks: Tasks,
     /// Cancelled when streams have to end.
     pub(crate) stopping: CancellationToken,
 }
@@ -79,34 +86,50 @@ pub(crate) struct App {
 /// What clients are told of the kinds that are served.
 pub(crate) struct Described {
     kinds: Arc<Kinds>,
+    remote: Arc<Remote>,
     pub(crate) documents: Documents,
     pub(crate) openapi: OpenApi,
 }
 
 impl Described {
-    fn new(options: &Options) -> Self {
+    fn new(options: &Options, remote: Arc<Remote>) -> Self {
         let kinds = options.registry.kinds();
         let discovery = Discovery::new(&kinds);
-        let openapi = OpenApi::new(Arc::clone(&kinds), &discovery, &options.git_version);
-        let documents = Documents::new(&discovery, options);
-        Self { kinds, documents, openapi }
+        let openapi = OpenApi::new(Arc::clone(&kinds), &discovery, &remote, &options.git_version);
+        let documents = Documents::new(&discovery, &remote, options);
+        Self { kinds, remote, documents, openapi }
     }
 }
 
 impl App {
-    pub(crate) fn new(options: Options, stopping: CancellationToken) -> Self {
-        let described = ArcSwap::from_pointee(Described::new(&options));
+    pub(crate) fn new(options: Options, tasks: &Tasks) -> Self {
+        let remote = Arc::new(Remote::default());
+        let described = ArcSwap::from_pointee(Described::new(&options, Arc::clone(&remote)));
         let authorizer = options.registry.authorizer();
-        Self { options, authorizer, described, metrics: Metrics::default(), stopping }
+        let (metrics, remote) = (Metrics::default(), ArcSwap::from(remote));
+        let (tasks, stopping) = (tasks.child(), tasks.token());
+        Self { options, authorizer, described, metrics, remote, tasks, stopping }
+    }
+
+    /// The group versions that other servers serve.
+    pub(crate) fn remote(&self) -> Arc<Remote> {
+        self.remote.load_full()
+    }
+
+    pub(crate) fn set_remote(&self, remote: Remote) {
+        self.remote.store(Arc::new(remote));
     }
 
     /// Descriptions of the kinds that are served now: made anew by the first who asks after these have changed.
     pub(crate) fn described(&self) -> Arc<Described> {
         let held = self.described.load_full();
-        if Arc::ptr_eq(&held.kinds, &self.options.registry.kinds()) {
+        let remote = self.remote();
+        if Arc::ptr_eq(&held.kinds, &self.options.registry.kinds())
+            && Arc::ptr_eq(&held.remote, &remote)
+        {
             return held;
         }
-        let made = Arc::new(Described::new(&self.options));
+        let made = Arc::new(Described::new(&self.options, remote));
         self.described.store(Arc::clone(&made));
         made
     }

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
+use crate::aggregate;
 use crate::app::{App, Options};
 use crate::service;
 
@@ -47,7 +48,12 @@ impl Server {
     #[must_use]
     pub fn new(options: Options, tasks: &Tasks) -> Self {
         let tasks = tasks.child();
-        let app = Arc::new(App::new(options, tasks.token()));
+        let front_proxy = options.front_proxy.clone();
+        let app = Arc::new(App::new(options, &tasks));
+        if let Some(client) = front_proxy {
+            let following = aggregate::follow(Arc::clone(&app), client, tasks.clone());
+            tasks.spawn("apiserver-aggregate", following);
+        }
         Self { app, tasks, permits: Arc::new(Semaphore::new(CONNECTION_COUNT_MAX)) }
     }
 

@@ -1,6 +1,6 @@
 //! What is served, told to clients: group lists, resource lists, and both at once in the aggregated form.
 //!
-//! In: the kinds. Out: documents, built once. Pure.
+//! In: the kinds. Out: documents, built once; their order is made when those of other servers are put among them. Pure.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,6 @@ use beeline_api::{KindInfo, Kinds};
 use serde_json::{Value, json};
 
 use crate::review;
-
-/// Groups in the order clients should prefer them; others follow by name.
-const GROUP_ORDER: &[&str] = &["", "apps"];
 
 /// One resource of a group and version, stored or not.
 struct Resource {
@@ -55,17 +52,14 @@ impl Resource {
 
 /// All documents.
 pub(crate) struct Discovery {
-    /// (place, group, version's rank, version) to resources.
-    groups: BTreeMap<(usize, &'static str, u32, &'static str), Vec<Resource>>,
+    /// (group, version's rank, version) to resources.
+    groups: BTreeMap<(&'static str, u32, &'static str), Vec<Resource>>,
 }
 
 impl Discovery {
     pub(crate) fn new(kinds: &Kinds) -> Self {
         let mut groups: BTreeMap<_, Vec<Resource>> = BTreeMap::new();
-        let key = |group: &'static str, version: &'static str| {
-            let place = GROUP_ORDER.iter().position(|g| *g == group).unwrap_or(GROUP_ORDER.len());
-            (place, group, rank(version), version)
-        };
+        let key = |group: &'static str, version: &'static str| (group, rank(version), version);
         for kind in kinds.served() {
             groups.entry(key(kind.group, kind.version)).or_default().push(Resource::stored(kind));
         }
@@ -93,17 +87,9 @@ impl Discovery {
         json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
     }
 
-    /// `/apis/{group}`
-    pub(crate) fn group(&self, group: &str) -> Option<Value> {
-        let mut value = self.group_fields(group)?;
-        value["kind"] = "APIGroup".into();
-        value["apiVersion"] = "v1".into();
-        Some(value)
-    }
-
     fn named_groups(&self) -> Vec<&'static str> {
         let mut groups: Vec<_> =
-            self.groups.keys().map(|(_, g, ..)| *g).filter(|g| !g.is_empty()).collect();
+            self.groups.keys().map(|(g, ..)| *g).filter(|g| !g.is_empty()).collect();
         groups.dedup();
         groups
     }
@@ -112,8 +98,8 @@ impl Discovery {
         let versions: Vec<Value> = self
             .groups
             .keys()
-            .filter(|(_, g, ..)| *g == group && !g.is_empty())
-            .map(|(_, g, _, v)| json!({ "groupVersion": format!("{g}/{v}"), "version": v }))
+            .filter(|(g, ..)| *g == group && !g.is_empty())
+            .map(|(g, _, v)| json!({ "groupVersion": format!("{g}/{v}"), "version": v }))
             .collect();
         let preferred = versions.first()?.clone();
         Some(json!({ "name": group, "versions": versions, "preferredVersion": preferred }))
@@ -122,7 +108,7 @@ impl Discovery {
     /// `/api/v1` and `/apis/{group}/{version}`
     pub(crate) fn resources(&self, group: &str, version: &str) -> Option<Value> {
         let (_, resources) =
-            self.groups.iter().find(|((_, g, _, v), _)| *g == group && *v == version)?;
+            self.groups.iter().find(|((g, _, v), _)| *g == group && *v == version)?;
         let list: Vec<Value> = resources.iter().flat_map(legacy_resource).collect();
         let group_version = group_version(group, version);
         Some(json!({
@@ -145,8 +131,8 @@ impl Discovery {
         let versions: Vec<Value> = self
             .groups
             .iter()
-            .filter(|((_, g, ..), _)| *g == group)
-            .map(|((_, g, _, v), resources)| {
+            .filter(|((g, ..), _)| *g == group)
+            .map(|((g, _, v), resources)| {
                 let list: Vec<Value> =
                     resources.iter().map(|r| aggregated_resource(r, g, v)).collect();
                 json!({ "version": v, "freshness": "Current", "resources": list })
@@ -158,7 +144,7 @@ impl Discovery {
 
     /// Groups and versions, for OpenAPI's index.
     pub(crate) fn group_versions(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        self.groups.keys().map(|(_, g, _, v)| (*g, *v))
+        self.groups.keys().map(|(g, _, v)| (*g, *v))
     }
 }
 

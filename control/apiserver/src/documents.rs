@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use beeline_api::meta;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
+use crate::aggregate::{Remote, merge_groups};
 use crate::answer::{self, Answer};
 use crate::app::Options;
 use crate::discovery::Discovery;
@@ -43,21 +45,28 @@ impl Document {
 }
 
 impl Documents {
-    pub(crate) fn new(discovery: &Discovery, options: &Options) -> Self {
+    pub(crate) fn new(discovery: &Discovery, remote: &Remote, options: &Options) -> Self {
         let mut roots = BTreeMap::new();
         roots.insert((true, None), Document::new(&discovery.legacy_versions(&options.address)));
-        roots.insert((false, None), Document::new(&discovery.group_list()));
-        for (core, version) in [(true, "v2"), (true, "v2beta1"), (false, "v2"), (false, "v2beta1")]
-        {
-            roots
-                .insert((core, Some(version)), Document::new(&discovery.aggregated(core, version)));
-        }
         let mut groups = BTreeMap::new();
+        let mut list = discovery.group_list();
+        merge(&mut list, "groups", remote, false);
+        for group in meta::list(&list, "groups") {
+            let mut group = group.clone();
+            group["kind"] = "APIGroup".into();
+            group["apiVersion"] = "v1".into();
+            groups.insert(meta::text(&group, "name").to_owned(), Document::new(&group));
+        }
+        roots.insert((false, None), Document::new(&list));
+        for version in ["v2", "v2beta1"] {
+            let core = discovery.aggregated(true, version);
+            roots.insert((true, Some(version)), Document::new(&core));
+            let mut others = discovery.aggregated(false, version);
+            merge(&mut others, "items", remote, true);
+            roots.insert((false, Some(version)), Document::new(&others));
+        }
         let mut resources = BTreeMap::new();
         for (group, version) in discovery.group_versions() {
-            if let Some(value) = discovery.group(group) {
-                groups.insert(group.to_owned(), Document::new(&value));
-            }
             if let Some(value) = discovery.resources(group, version) {
                 resources.insert((group.to_owned(), version.to_owned()), Document::new(&value));
             }
@@ -107,6 +116,13 @@ impl Documents {
 
     pub(crate) fn resources(&self, group: String, version: String) -> Answer {
         self.resources.get(&(group, version)).map_or_else(answer::page_not_found, Document::plain)
+    }
+}
+
+/// Puts the groups of other servers among ours.
+fn merge(document: &mut Value, field: &str, remote: &Remote, aggregated: bool) {
+    if let Value::Array(own) = document[field].take() {
+        document[field] = Value::Array(merge_groups(own, remote, aggregated));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! In: connections on a bound listener, verified client certificates, requests in Kubernetes' REST dialect (JSON, YAML
 //! or protobuf bodies). Out: objects, tables, event streams, discovery and OpenAPI documents, and errors in upstream's
-//! shape and words. gRPC requests on the same port go to the router that the caller passed in.
+//! shape and words; what extension servers answer to requests that are theirs. gRPC requests on the same port go to the router that the caller passed in.
 //! Refuses: deciding what an object means or who may do what; those are the registry's and the authorizer's business.
 //!
 //! ```no_run
@@ -14,6 +14,7 @@
 //! # Ok(()) }
 //! ```
 
+mod aggregate;
 mod answer;
 mod app;
 mod authenticate;

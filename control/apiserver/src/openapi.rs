@@ -16,6 +16,7 @@ use beeline_api::{KindInfo, Kinds};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use crate::aggregate::Remote;
 use crate::discovery::Discovery;
 use crate::review::{REVIEWS, ReviewInfo};
 
@@ -84,7 +85,12 @@ impl Served {
 }
 
 impl OpenApi {
-    pub(crate) fn new(kinds: Arc<Kinds>, discovery: &Discovery, version: &str) -> Self {
+    pub(crate) fn new(
+        kinds: Arc<Kinds>,
+        discovery: &Discovery,
+        remote: &Remote,
+        version: &str,
+    ) -> Self {
         let documents: Vec<Document> = discovery
             .group_versions()
             .map(|(group, of)| {
@@ -99,6 +105,9 @@ impl OpenApi {
         for document in &documents {
             let url = format!("/openapi/v3/{}?hash={}", document.path, document.hash);
             paths.insert(document.path.clone(), json!({ "serverRelativeURL": url }));
+        }
+        for (path, url) in remote.openapi() {
+            paths.insert(path, json!({ "serverRelativeURL": url }));
         }
         let index = json!({ "paths": paths });
         Self { kinds, version: version.to_owned(), documents, index }

@@ -76,6 +76,11 @@ impl Verb {
     }
 }
 
+/// The verb of a request, as access is decided by and as metrics name it.
+pub(crate) fn verb(asked: &Asked, path: &ResourcePath) -> Option<(&'static str, &'static str)> {
+    Verb::of(asked, path).map(|verb| (verb.name(), verb.label()))
+}
+
 /// Answers a request about an object, a collection or a part of an object.
 pub(crate) async fn handle(app: &Arc<App>, asked: &Asked, path: ResourcePath, body: Body) -> Done {
     let Some(verb) = Verb::of(asked, &path) else {

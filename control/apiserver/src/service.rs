@@ -10,13 +10,14 @@ use beeline_auth::{Identity, Target};
 use beeline_registry::Caller;
 use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, ETAG, HeaderMap, USER_AGENT};
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
+use hyper::upgrade::OnUpgrade;
 use tower::Service as _;
 
 use crate::answer::{self, Answer};
 use crate::app::{self, App};
 use crate::query::Query;
 use crate::route::{self, Route};
-use crate::{authenticate, flows, health, media, resource};
+use crate::{aggregate, authenticate, flows, health, media, resource};
 
 /// Everything about a request but its body.
 pub(crate) struct Asked {
@@ -25,6 +26,8 @@ pub(crate) struct Asked {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) query: Query,
+    /// The connection, for protocols that take it over.
+    pub(crate) upgrade: Option<OnUpgrade>,
 }
 
 impl Asked {
@@ -61,7 +64,8 @@ pub(crate) async fn handle(
         return grpc(app, identity, request).await;
     }
     let started = Instant::now();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let upgrade = parts.extensions.remove::<OnUpgrade>();
     let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
     let identity = match authenticate::identify(app, identity, &parts.headers) {
         Ok(identity) => identity,
@@ -78,6 +82,7 @@ pub(crate) async fn handle(
         method: parts.method,
         uri: parts.uri,
         headers: parts.headers,
+        upgrade,
     };
     let limit = asked.query.timeout(app.options.request_timeout);
     let done = match tokio::time::timeout(limit, dispatch(app, &asked, body)).await {
@@ -110,6 +115,9 @@ async fn dispatch(app: &Arc<App>, asked: &Asked, body: Body) -> Done {
     let anonymous = asked.caller.user == "system:anonymous";
     if anonymous && app.authorize(&asked.caller, "get", Target::Path(path)).is_err() {
         return Done::new(verb_of(&asked.method), answer::error(&answer::unauthorized()));
+    }
+    if let Some(entry) = app.remote().of_path(path) {
+        return aggregate::handle(app, asked, entry, body).await;
     }
     match route {
         Route::Resource(target) => resource::handle(app, asked, target, body).await,

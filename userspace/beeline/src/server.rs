@@ -12,9 +12,10 @@ use anyhow::Context as _;
 use beeline_alloc::PodCidrs;
 use beeline_apiserver::Check;
 use beeline_auth::{
-    Authority, ClientCertificates, Identity, JoinToken, ServerNames, StaticAuthorizer,
-    service_account::Issuer,
+    Authority, Certified, ClientCertificates, FRONT_PROXY_CLIENT, Identity, JoinToken, ServerNames,
+    StaticAuthorizer, service_account::Issuer,
 };
+use beeline_controllers::apiservice::Authorities;
 use beeline_feed::Feed;
 use beeline_kit::{SystemClock, Tasks};
 use beeline_registry::{Caller, Registry};
@@ -67,10 +68,14 @@ impl Server {
         let issuer = Issuer::open(&authority).context("open the key of service account tokens")?;
         let issuer = Arc::new(issuer);
         let feed = start_feed(&config, &registry, &authority, (&token, &issuer), tasks);
-        let api = start_api(&config, &registry, &authority, issuer, &feed, &engine, tasks);
+        let proxy = Authority::open_front_proxy(&config.data_dir, now)
+            .context("open the front proxy's authority")?;
+        let shown = proxy.front_proxy_client(now).context("issue the front proxy's certificate")?;
+        let known = (&*authority, issuer, shown);
+        let api = start_api(&config, &registry, known, &feed, &engine, tasks);
         let tls = tls(&config, &authority, now)?;
         api.listen(listener, tls);
-        start_loops(&config, &registry, &authority, tasks)?;
+        start_loops(&config, &registry, (&authority, &proxy), tasks)?;
         write_kubeconfig(&config, &authority, now)?;
         Ok(Self { engine, api, feed, registry })
     }
@@ -138,8 +143,7 @@ fn start_feed(
 fn start_api(
     config: &Config,
     registry: &Registry,
-    authority: &Authority,
-    tokens: Arc<Issuer>,
+    (authority, tokens, front_proxy): (&Authority, Arc<Issuer>, Certified),
     feed: &Feed,
     engine: &Engine,
     tasks: &Tasks,
@@ -148,6 +152,7 @@ fn start_api(
         beeline_apiserver::Options::new(registry.clone(), authority.certificate_pem().to_owned());
     options.address = config.api_url().trim_start_matches("https://").to_owned();
     options.tokens = Some(tokens);
+    options.front_proxy = Some(front_proxy);
     options.nodes = Some(Arc::new(FeedConnector::new(feed.clone(), registry.clone())));
     options.grpc = Some(tonic::service::Routes::new(feed.service()).prepare().into_axum_router());
     let engine = engine.clone();
@@ -158,7 +163,7 @@ fn start_api(
 fn start_loops(
     config: &Config,
     registry: &Registry,
-    authority: &Arc<Authority>,
+    (authority, front_proxy): (&Arc<Authority>, &Authority),
     tasks: &Tasks,
 ) -> anyhow::Result<()> {
     let networks: Result<Vec<PodCidrs>, _> = config.pod_cidr.all().map(PodCidrs::new).collect();
@@ -168,6 +173,11 @@ fn start_loops(
     let controllers = beeline_controllers::Config {
         load_balancer: config.service_lb,
         certificates: Some(certificates::authority(authority)),
+        authorities: Some(Authorities {
+            clients_pem: authority.certificate_pem().to_owned(),
+            front_proxy_pem: front_proxy.certificate_pem().to_owned(),
+            front_proxy_name: FRONT_PROXY_CLIENT.to_owned(),
+        }),
         ..beeline_controllers::Config::new(networks, ca_pem)
     };
     beeline_controllers::Controllers::start(

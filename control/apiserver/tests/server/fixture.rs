@@ -71,7 +71,14 @@ impl Fixture {
         history: beeline_registry::Options,
         change: impl FnOnce(&mut Options),
     ) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), history, change).await
+    }
+
+    async fn start_in(
+        dir: tempfile::TempDir,
+        history: beeline_registry::Options,
+        change: impl FnOnce(&mut Options),
+    ) -> Self {
         let tasks = Tasks::new();
         let limits = beeline_store::Options { segment_bytes: 1 << 20, ..Default::default() };
         let store = Embedded::open(&dir.path().join("store"), limits, &tasks).await.unwrap();
@@ -105,10 +112,60 @@ impl Fixture {
     /// A server with the controllers of a cluster.
     pub(crate) async fn start_with_controllers() -> Self {
         let fixture = Self::start().await;
-        let client = fixture.registry.client(Caller::system("controller-manager"));
-        let config = beeline_controllers::Config::new(Vec::new(), None);
-        beeline_controllers::Controllers::start(&client, &config, &fixture.tasks);
+        fixture.start_controllers();
         fixture
+    }
+
+    /// The same, which passes requests on to extension servers.
+    pub(crate) async fn start_with_extensions() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let proxy = Authority::open_front_proxy(dir.path(), SystemTime::now()).unwrap();
+        let shown = proxy.front_proxy_client(SystemTime::now()).unwrap();
+        let over = beeline_registry::Options::default();
+        let fixture = Self::start_in(dir, over, |options| options.front_proxy = Some(shown)).await;
+        fixture.start_controllers();
+        fixture
+    }
+
+    fn start_controllers(&self) {
+        let client = self.registry.client(Caller::system("controller-manager"));
+        let config = beeline_controllers::Config::new(Vec::new(), None);
+        beeline_controllers::Controllers::start(&client, &config, &self.tasks);
+    }
+
+    /// Owns what tests start.
+    pub(crate) fn tasks(&self) -> Tasks {
+        self.tasks.child()
+    }
+
+    /// Something that runs until the fixture stops.
+    pub(crate) fn spawn(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let token = self.tasks.token();
+        self.tasks.spawn(name, async move {
+            let _ = token.run_until_cancelled(work).await;
+        });
+    }
+
+    /// A connection as the administrator that was handed over to another protocol.
+    pub(crate) async fn upgrade(
+        &self,
+        path: &str,
+        protocol: &str,
+    ) -> TokioIo<hyper::upgrade::Upgraded> {
+        let admin = self.authority.admin(SystemTime::now()).unwrap();
+        let request = http::Request::get(path)
+            .header("host", "localhost")
+            .header("connection", "Upgrade")
+            .header("upgrade", protocol)
+            .body(Full::new(Bytes::new()))
+            .unwrap();
+        let mut answer = self.send(Some(&admin), request).await;
+        assert_eq!(answer.status(), 101);
+        TokioIo::new(hyper::upgrade::on(&mut answer).await.unwrap())
     }
 
     pub(crate) async fn start_with_nodes(nodes: Arc<dyn NodeConnector>) -> Self {
@@ -148,6 +205,22 @@ impl Fixture {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> Got {
+        let mut request =
+            http::Request::builder().method(method).uri(path).header("host", "localhost");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = self.send(client, request.body(Full::new(body.into())).unwrap()).await;
+        let (parts, body) = answer.into_parts();
+        let body = tokio::time::timeout(LIMIT, body.collect()).await.unwrap().unwrap().to_bytes();
+        Got { code: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    async fn send(
+        &self,
+        client: Option<&beeline_auth::Certified>,
+        request: http::Request<Full<Bytes>>,
+    ) -> http::Response<hyper::body::Incoming> {
         let mut tls = (*client_config(self.authority.certificate_pem(), client).unwrap()).clone();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let stream = TcpStream::connect(self.address).await.unwrap();
@@ -156,18 +229,8 @@ impl Fixture {
             tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        self.tasks.spawn("test-client", async move { drop(connection.await) });
-        let mut request =
-            http::Request::builder().method(method).uri(path).header("host", "localhost");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(body.into())).unwrap();
-        let answer =
-            tokio::time::timeout(LIMIT, sender.send_request(request)).await.unwrap().unwrap();
-        let (parts, body) = answer.into_parts();
-        let body = tokio::time::timeout(LIMIT, body.collect()).await.unwrap().unwrap().to_bytes();
-        Got { code: parts.status.as_u16(), headers: parts.headers, body }
+        self.tasks.spawn("test-client", async move { drop(connection.with_upgrades().await) });
+        tokio::time::timeout(LIMIT, sender.send_request(request)).await.unwrap().unwrap()
     }
 
     /// Sets the status of an object, as a controller would.

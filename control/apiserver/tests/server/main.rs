@@ -8,6 +8,7 @@
 
 mod access;
 mod admission;
+mod aggregated;
 mod custom;
 mod errors;
 mod everyday;
