@@ -42,7 +42,7 @@ pub struct VolumeError {
 /// Where each volume of the Pod lies on the host.
 pub type Places = BTreeMap<String, PathBuf>;
 
-/// Make the volumes of a Pod below `dir`, or bring them up to date. Blocks on the disk.
+/// Make the volumes of a Pod below `dir`. Blocks on the disk.
 pub fn prepare(
     facts: PodFacts<'_>,
     snapshot: &Snapshot,
@@ -58,6 +58,25 @@ pub fn prepare(
         places.insert(volume.name.clone(), place);
     }
     Ok(places)
+}
+
+/// Bring what the API fills up to date, in volumes that [`prepare`] made. What fails stays as it is and keeps nothing else
+/// from being done; the first failure is told.
+pub fn refresh(
+    facts: PodFacts<'_>,
+    snapshot: &Snapshot,
+    tokens: &Texts,
+    dir: &Path,
+) -> Result<(), VolumeError> {
+    let volumes = facts.pod.spec.as_ref().and_then(|spec| spec.volumes.as_ref());
+    let mut outcome = Ok(());
+    for volume in volumes.into_iter().flatten().filter(|volume| !is_writable(volume)) {
+        let place = dir.join("volumes").join(&volume.name);
+        if let Err(why) = make(volume, facts, Sources { snapshot, tokens }, place) {
+            outcome = outcome.and(Err(VolumeError { volume: volume.name.clone(), why }));
+        }
+    }
+    outcome
 }
 
 /// Whether containers may write to a volume. What the API says belongs to the API: upstream mounts it read-only whatever

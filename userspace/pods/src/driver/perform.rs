@@ -1,9 +1,13 @@
 //! Actions become calls; their results become events.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use beeline_container::runtime::{ContainerId, ContainerSpec, PodUid, RuntimeError};
-use beeline_tables::ObjectName;
+use beeline_tables::{ObjectName, Snapshot};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::{Asked, Context, Done, Driver, Operation, moment};
@@ -13,7 +17,9 @@ use crate::{
     lifecycle::{Action, Ended, Event, Report, Signalled},
     notes,
     ports::{Endpoint, TokenWanted},
-    specs, tokens, volumes, wanted,
+    specs,
+    tokens::{self, Texts},
+    volumes, wanted,
 };
 
 const SIGKILL: i32 = 9;
@@ -73,7 +79,7 @@ impl Driver {
     }
 
     fn prepare_volumes(&mut self) -> Operation {
-        let writing = self.write_volumes();
+        let writing = self.write_volumes(volumes::prepare);
         Box::pin(async move {
             let (made, asked) = writing.await;
             let (event, places) = match made {
@@ -84,26 +90,27 @@ impl Driver {
         })
     }
 
-    /// Write again what the volumes of a running Pod show. What fails leaves them as they are.
+    /// Write again what the API fills of the volumes of a running Pod.
     pub(super) fn refresh(&mut self) {
         if !self.refreshes() {
             return;
         }
-        let writing = self.write_volumes();
+        let writing = self.write_volumes(volumes::refresh);
         let name = self.name.clone();
         self.operations.push(Box::pin(async move {
             let (made, asked) = writing.await;
             if let Err(error) = made {
-                tracing::warn!(pod = %name, error, "volumes stay as they are");
+                tracing::warn!(pod = %name, error, "a volume stays as it is");
             }
             Done { event: None, places: None, tokens: Some(asked) }
         }));
     }
 
-    /// Ask for the tokens that are due, then write all volumes.
-    fn write_volumes(
+    /// Ask for the tokens that are due, then write volumes.
+    fn write_volumes<T: Send + 'static>(
         &mut self,
-    ) -> impl Future<Output = (Result<volumes::Places, String>, Asked)> + Send + use<> {
+        write: fn(PodFacts<'_>, &Snapshot, &Texts, &Path) -> Result<T, volumes::VolumeError>,
+    ) -> impl Future<Output = (Result<T, String>, Asked)> + Send + use<T> {
         (self.writing, self.stale) = (true, false);
         let (snapshot, dir, pod) =
             (self.context.tables.snapshot(), self.dir(), Arc::clone(&self.pod));
@@ -114,9 +121,9 @@ impl Driver {
         async move {
             let (asked, why) = ask(&context, &name, &uid, &pod, missing).await;
             texts.extend(asked.given.iter().cloned());
-            let job = move || volumes::prepare(facts.borrow(&pod), &snapshot, &texts, &dir);
+            let job = move || write(facts.borrow(&pod), &snapshot, &texts, &dir);
             let made = match tokio::task::spawn_blocking(job).await {
-                Ok(Ok(places)) => Ok(places),
+                Ok(Ok(made)) => Ok(made),
                 Ok(Err(error)) => Err(match why {
                     Some(why) => format!("{error}: {why}"),
                     None => error.to_string(),
@@ -351,7 +358,7 @@ fn container_spec(
     name: Option<&str>,
     facts: &OwnedFacts,
     attempt: u32,
-    snapshot: &beeline_tables::Snapshot,
+    snapshot: &Snapshot,
     places: &volumes::Places,
 ) -> Result<ContainerSpec, String> {
     let facts = facts.borrow(pod);

@@ -2,11 +2,12 @@
 
 mod fakes;
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
 use beeline_kit::Tasks;
 use beeline_tables::{
-    Backend, Change, Epoch, NodeName, ObjectName, PodIntent, Slice, Tables, Writer,
+    Backend, Change, Epoch, NodeName, ObjectKey, ObjectName, PodIntent, Referenced, Slice, Tables,
+    Writer,
 };
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -332,12 +333,9 @@ async fn configuration_that_arrives_late_is_waited_for() {
         "Warning FailedMount: MountVolume.SetUp failed for volume \"v\" : configmap \"late\" not found"
     );
     assert_eq!(world.phase("u1"), "Pending");
-    let key = beeline_tables::ObjectKey {
-        kind: "ConfigMap".into(),
-        name: ObjectName::new("shop", "late"),
-    };
+    let key = ObjectKey { kind: "ConfigMap".into(), name: ObjectName::new("shop", "late") };
     let json = Arc::new(json!({"data": {"a": "1"}}));
-    world.apply(Change::Object(beeline_tables::Referenced { key, revision: 1, json }));
+    world.apply(Change::Object(Referenced { key, revision: 1, json }));
     settle().await;
     assert_eq!(world.phase("u1"), "Running");
     assert!(world.dir.path().join("pods/u1/volumes/v/a").exists());
@@ -400,5 +398,36 @@ async fn tokens_are_there_before_containers_and_replaced_in_time() {
     assert_eq!(world.phase("u-1"), "Running");
     world.node.state().no_tokens = false;
     assert!(becomes("robot for \"\", number 2", 60).await);
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn volumes_of_a_running_pod_follow_their_objects() {
+    let mut world = World::new().await;
+    let map = |text: &str, revision| {
+        let key = ObjectKey { kind: "ConfigMap".into(), name: ObjectName::new("shop", "pages") };
+        let json = Arc::new(json!({"data": {"page": text}}));
+        Change::Object(Referenced { key, revision, json })
+    };
+    world.apply(map("old", 1));
+    let spec = json!({
+        "containers": [{"name": "c", "image": "web:1"}],
+        "volumes": [{"name": "v", "configMap": {"name": "pages"}}, {"name": "w", "emptyDir": {}}],
+    });
+    world.pod("web", "u-1", &spec, false);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(world.phase("u-1"), "Running");
+    let volumes = world.dir.path().join("pods/u-1/volumes");
+    let shown = || std::fs::read_to_string(volumes.join("v/page")).unwrap();
+    assert_eq!(shown(), "old");
+    let mode = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(volumes.join("w"), mode).unwrap();
+    world.apply(map("new", 2));
+    for _ in 0..30 {
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(shown(), "new");
+    let own = std::fs::metadata(volumes.join("w")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(own, 0o700, "what belongs to the containers is left alone");
     world.stop().await;
 }
