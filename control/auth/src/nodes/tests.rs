@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn named(kind: Referred, name: &str) -> Named {
@@ -140,4 +142,86 @@ fn what_goes_leaves_nothing_behind() {
     }
     nodes.write().set_volume("v", None);
     assert!(nodes.read().is_empty());
+}
+
+/// Pods and volumes as a naive reader would keep them.
+#[derive(Default)]
+struct Plain {
+    pods: BTreeMap<String, (String, Vec<Named>)>,
+    volumes: BTreeMap<String, Volume>,
+}
+
+impl Plain {
+    fn leads(&self, object: &Named, node: &str) -> bool {
+        let named = |wanted: &Named| {
+            let here = self.pods.values().filter(|(on, _)| on == node);
+            here.into_iter().any(|(_, objects)| objects.contains(wanted))
+        };
+        let claimed = |volume: &Volume| {
+            let claim = volume.claim.as_ref();
+            claim.is_some_and(|(space, name)| named(&Named::new(Referred::Claim, space, name)))
+        };
+        let needs = |volume: &Volume| {
+            let mut all = volume.secrets.iter();
+            all.any(|(space, name)| Named::new(Referred::Secret, space, name) == *object)
+        };
+        named(object)
+            || self.pods.iter().any(|(pod, (on, _))| on == node && *object == named_pod(pod))
+            || self.volumes.iter().any(|(name, volume)| {
+                claimed(volume)
+                    && (needs(volume) || *object == Named::new(Referred::Volume, "", name))
+            })
+    }
+}
+
+fn named_pod(name: &str) -> Named {
+    Named::new(Referred::Pod, "ns", name)
+}
+
+#[test]
+fn the_index_says_what_a_look_at_everything_would() {
+    use rand::{Rng as _, SeedableRng as _};
+    const SEED: u64 = 20;
+    let mut random = rand::rngs::StdRng::seed_from_u64(SEED);
+    let (mut graph, mut plain) = (Graph::default(), Plain::default());
+    let kinds = [Referred::Secret, Referred::Claim, Referred::ConfigMap, Referred::Account];
+    let pair = |name: usize| ("ns".to_owned(), format!("o{name}"));
+    for round in 0..3_000 {
+        let name = format!("x{}", random.random_range(0..6));
+        if random.random_bool(0.7) {
+            let node = format!("n{}", random.random_range(0..3));
+            let mut object = || {
+                let kind = kinds[random.random_range(0..kinds.len())];
+                Named::new(kind, "ns", &pair(random.random_range(0..4)).1)
+            };
+            let objects: Vec<Named> = (0..3).map(|_| object()).collect();
+            if random.random_bool(0.3) {
+                graph.set(named_pod(&name), None);
+                plain.pods.remove(&name);
+            } else {
+                graph.set(named_pod(&name), Some((&node, objects.clone())));
+                plain.pods.insert(name, (node, objects));
+            }
+        } else if random.random_bool(0.3) {
+            graph.set_volume(&name, None);
+            plain.volumes.remove(&name);
+        } else {
+            let claim = random.random_bool(0.8).then(|| pair(random.random_range(0..4)));
+            let secrets = vec![pair(random.random_range(0..4)), pair(random.random_range(0..4))];
+            let volume = Volume { claim, secrets };
+            graph.set_volume(&name, Some(volume.clone()));
+            plain.volumes.insert(name, volume);
+        }
+        let names = (0..4).flat_map(|at| kinds.map(|kind| Named::new(kind, "ns", &pair(at).1)));
+        let others = (0..6).flat_map(|at| {
+            let name = format!("x{at}");
+            [Named::new(Referred::Volume, "", &name), named_pod(&name)]
+        });
+        for object in names.chain(others) {
+            for node in ["n0", "n1", "n2"] {
+                let (said, wanted) = (graph.leads(&object, node), plain.leads(&object, node));
+                assert_eq!(said, wanted, "seed {SEED}, round {round}: {object:?} on {node}");
+            }
+        }
+    }
 }
