@@ -66,3 +66,68 @@ fn of_slice(slice: &Value, port: &str) -> Vec<String> {
 fn joined(host: &str, port: u64) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use beeline_kit::Tasks;
+    use beeline_registry::{Caller, Options, Target, WriteOptions};
+    use beeline_store::Memory;
+    use serde_json::json;
+
+    use super::*;
+
+    fn service(port: u64) -> ApiService {
+        ApiService {
+            name: "v1.x.test".into(),
+            uid: String::new(),
+            group: "x.test".into(),
+            version: "v1".into(),
+            group_priority: 1,
+            version_priority: 1,
+            service: ("default".into(), "ext".into()),
+            port,
+            tls: Err(String::new()),
+            spec: Value::Null,
+        }
+    }
+
+    #[tokio::test]
+    async fn endpoints_are_found_by_the_name_of_the_services_port() {
+        let tasks = Tasks::new();
+        let store = std::sync::Arc::new(Memory::new());
+        let registry = Registry::open(store, Options::default(), &tasks).await.unwrap();
+        let create = async |kind, body: Value| {
+            let target = Target::collection(kind, Some("default"));
+            let caller = Caller::system("test");
+            registry.create(&caller, &target, body, &WriteOptions::default()).await.unwrap();
+        };
+        let why = |port| addresses(&registry, &service(port)).unwrap_err();
+        assert_eq!(why(443).message, "service/ext in \"default\" is not present");
+        let ports = json!([{ "name": "https", "port": 443, "targetPort": "tls" }]);
+        create(&SERVICE, json!({ "metadata": { "name": "ext" }, "spec": { "ports": ports } }))
+            .await;
+        assert_eq!(why(444).reason, "ServicePortError");
+        assert_eq!(why(443).reason, "EndpointsNotFound");
+        let slice = |name: &str, port: Value, endpoints: Value| {
+            json!({ "metadata": { "name": name, "labels": { "kubernetes.io/service-name": "ext" } },
+                "addressType": "IPv4", "ports": [port], "endpoints": endpoints })
+        };
+        let other = json!({ "name": "metrics", "port": 9 });
+        let ready = json!([{ "addresses": ["192.0.2.1"] }]);
+        create(&ENDPOINT_SLICE, slice("one", other, ready)).await;
+        assert_eq!(
+            why(443).message,
+            "endpointslices for service/ext in \"default\" have no addresses with port name \"https\""
+        );
+        let port = json!({ "name": "https", "port": 8443 });
+        let endpoints = json!([
+            { "addresses": ["192.0.2.2"] },
+            { "addresses": ["192.0.2.3"], "conditions": { "ready": false } },
+            { "addresses": ["192.0.2.4"], "conditions": { "ready": true } },
+        ]);
+        create(&ENDPOINT_SLICE, slice("two", port, endpoints)).await;
+        let found = addresses(&registry, &service(443)).unwrap();
+        assert_eq!(found, ["192.0.2.2:8443", "192.0.2.4:8443"]);
+        tasks.stop(std::time::Duration::from_secs(1)).await;
+    }
+}
