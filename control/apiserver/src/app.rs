@@ -146,12 +146,18 @@ impl App {
         target: Target<'_>,
     ) -> Result<(), String> {
         let wanted = Attributes::new(verb, target);
-        let allowed = self.authorizer.allows(&who.user, &who.groups, &wanted);
-        if allowed {
-            Ok(())
-        } else {
-            Err(wanted.denial_by(&*self.authorizer, &who.user, &who.groups))
+        match self.decide(who, &wanted) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(wanted.denial_by(&*self.authorizer, &who.user, &who.groups)),
         }
+    }
+
+    /// The same; what more there is to say of a no.
+    pub(crate) fn decide(&self, who: &Caller, wanted: &Attributes<'_>) -> Result<(), String> {
+        if self.authorizer.allows(&who.user, &who.groups, wanted) {
+            return Ok(());
+        }
+        Err(self.authorizer.reason(&who.user, &who.groups, wanted).unwrap_or_default())
     }
 }
 

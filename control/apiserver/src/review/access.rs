@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use beeline_api::ApiError;
-use beeline_api::meta::text;
-use beeline_auth::Target;
+use beeline_api::meta::{list, text};
 use beeline_auth::rbac::Rule;
+use beeline_auth::{Attributes, Target};
 use beeline_registry::Caller;
 use serde_json::{Value, json};
 
@@ -67,10 +67,25 @@ fn decide(app: &App, who: &Caller, spec: &Value) -> Result<Value, ApiError> {
             return Err(ApiError::new(422, "Invalid", text));
         }
     };
-    Ok(match app.authorize(who, verb, target) {
+    let wanted =
+        Attributes { node_selected: node_selected(asked), ..Attributes::new(verb, target) };
+    Ok(match app.decide(who, &wanted) {
         Ok(()) => json!({ "allowed": true }),
-        Err(_) => json!({ "allowed": false }),
+        Err(why) if why.is_empty() => json!({ "allowed": false }),
+        Err(why) => json!({ "allowed": false, "reason": why }),
     })
+}
+
+/// The one node that `fieldSelector.requirements` select.
+fn node_selected(asked: &Value) -> &str {
+    let is_node = |one: &&Value| {
+        matches!(text(one, "key"), "spec.nodeName" | "nodeName") && one["operator"] == "In"
+    };
+    let found = list(&asked["fieldSelector"], "requirements").iter().find(is_node);
+    match found.map(|one| list(one, "values")) {
+        Some([one]) => one.as_str().unwrap_or_default(),
+        _ => "",
+    }
 }
 
 /// `SelfSubjectRulesReview`: what roles grant in a namespace. What is granted by fixed rules, to administrators and nodes,

@@ -403,3 +403,31 @@ async fn namespaces_say_what_their_pods_may() {
     );
     fixture.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_told_why_it_may_not() {
+    let fixture = Fixture::start().await;
+    let reviewed = async |attributes: Value| {
+        let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        let body = json!({ "spec": { "user": "system:node:a", "groups": ["system:nodes"],
+            "resourceAttributes": attributes } });
+        made(&fixture, path, body).await["status"].clone()
+    };
+    let secret =
+        json!({ "verb": "get", "resource": "secrets", "namespace": "default", "name": "s" });
+    let why = "no relationship found between node 'a' and this object";
+    assert_eq!(reviewed(secret).await, json!({ "allowed": false, "reason": why }));
+    let mut pods = json!({ "verb": "list", "resource": "pods" });
+    assert_eq!(reviewed(pods.clone()).await["allowed"], false);
+    pods["fieldSelector"] =
+        json!({ "requirements": [{ "key": "spec.nodeName", "operator": "In", "values": ["a"] }] });
+    assert_eq!(reviewed(pods).await, json!({ "allowed": true }));
+    let node = fixture.authority.client("system:node:a", Some("system:nodes"), SystemTime::now());
+    let node = node.unwrap();
+    let get = async |path: &str| fixture.request(Some(&node), "GET", path, &[], "").await;
+    assert_eq!(get("/api/v1/pods?fieldSelector=spec.nodeName%3Da").await.code, 200);
+    let refused = get("/api/v1/namespaces/default/secrets/s").await;
+    assert_eq!(refused.code, 403);
+    assert!(refused.text().contains(why), "{}", refused.text());
+    fixture.stop().await;
+}
