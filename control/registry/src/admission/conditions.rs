@@ -77,7 +77,7 @@ fn authority(request: &Request<'_>) -> Authority {
                 name: &question.name,
             },
         };
-        let wanted = Attributes { verb: &question.verb, target };
+        let wanted = Attributes::new(&question.verb, target);
         match &question.account {
             None => access.allows(&caller.user, &caller.groups, &wanted),
             Some((namespace, name)) => {
