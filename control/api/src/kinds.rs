@@ -16,7 +16,7 @@ mod dra;
 mod endpoints;
 mod endpointslice;
 mod event;
-mod flowcontrol;
+pub mod flowcontrol;
 mod horizontalpodautoscaler;
 mod info;
 mod ingress;

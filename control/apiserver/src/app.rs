@@ -13,7 +13,8 @@ use beeline_registry::{Caller, Registry};
 use crate::aggregate::Remote;
 use crate::discovery::Discovery;
 use crate::documents::Documents;
-use crate::metrics::Metrics;
+use crate::fairness::Fairness;
+use crate::metrics::{Metrics, Page};
 use crate::nodes::NodeConnector;
 use crate::openapi::OpenApi;
 
@@ -40,6 +41,8 @@ pub struct Options {
     pub checks: Vec<Check>,
     /// After this a request that is no stream is answered with 504.
     pub request_timeout: Duration,
+    /// Seats for requests that run at once, shared out among priority levels.
+    pub requests_inflight_max: u32,
 }
 
 /// One named condition of readiness.
@@ -52,7 +55,7 @@ pub struct Check {
 }
 
 impl Options {
-    /// Sixty seconds per request, no nodes, no gRPC, no checks.
+    /// Sixty seconds per request, six hundred at once, no nodes, no gRPC, no checks.
     #[must_use]
     pub fn new(registry: Registry, ca_pem: String) -> Self {
         Self {
@@ -66,6 +69,7 @@ impl Options {
             front_proxy: None,
             checks: Vec::new(),
             request_timeout: Duration::from_secs(60),
+            requests_inflight_max: 600,
         }
     }
 }
@@ -75,6 +79,7 @@ pub(crate) struct App {
     pub(crate) options: Options,
     described: ArcSwap<Described>,
     pub(crate) metrics: Metrics,
+    pub(crate) fairness: Fairness,
     authorizer: Arc<dyn Authorizer>,
     remote: ArcSwap<Remote>,
     /// Runs what outlives a request.
@@ -108,7 +113,9 @@ impl App {
         let authorizer = options.registry.authorizer();
         let (metrics, remote) = (Metrics::default(), ArcSwap::from(remote));
         let (tasks, stopping) = (tasks.child(), tasks.token());
-        Self { options, authorizer, described, metrics, remote, tasks, stopping }
+        let fairness = Fairness::new(options.requests_inflight_max);
+        fairness.read(&options.registry);
+        Self { options, authorizer, described, metrics, fairness, remote, tasks, stopping }
     }
 
     /// The group versions that other servers serve.
@@ -136,6 +143,13 @@ impl App {
 
     pub(crate) fn registry(&self) -> &Registry {
         &self.options.registry
+    }
+
+    /// The text of `/metrics`.
+    pub(crate) fn metrics_page(&self) -> String {
+        let mut page = Page::default();
+        self.fairness.render(&mut page);
+        self.metrics.render() + &page.finish()
     }
 
     /// Whether `who` may do that; the reason if not.

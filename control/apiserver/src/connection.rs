@@ -54,6 +54,10 @@ impl Server {
             let following = aggregate::follow(Arc::clone(&app), client, tasks.clone());
             tasks.spawn("apiserver-aggregate", following);
         }
+        let gate = Arc::clone(&app);
+        tasks.spawn("apiserver-fairness", async move {
+            gate.fairness.run(gate.registry(), &gate.stopping).await;
+        });
         Self { app, tasks, permits: Arc::new(Semaphore::new(CONNECTION_COUNT_MAX)) }
     }
 

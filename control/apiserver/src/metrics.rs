@@ -1,9 +1,15 @@
 //! Counts and latencies of requests, in Prometheus text with upstream's names.
 
+mod histogram;
+mod text;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+pub(crate) use histogram::Histogram;
+pub(crate) use text::Page;
 
 /// Upper bounds of the latency buckets in seconds.
 const BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
@@ -18,12 +24,12 @@ pub(crate) struct Metrics {
 struct State {
     /// (verb, status code) to count.
     requests: BTreeMap<(&'static str, u16), u64>,
-    latencies: BTreeMap<&'static str, Histogram>,
+    latencies: BTreeMap<&'static str, Latency>,
     watches: BTreeMap<&'static str, i64>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Histogram {
+struct Latency {
     buckets: [u64; BUCKETS.len()],
     count: u64,
     sum_seconds: f64,
@@ -72,7 +78,7 @@ impl Metrics {
     }
 }
 
-impl Histogram {
+impl Latency {
     fn observe(&mut self, seconds: f64) {
         for (bucket, bound) in self.buckets.iter_mut().zip(BUCKETS) {
             *bucket += u64::from(seconds <= bound);

@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 use crate::answer::{self, Answer};
 use crate::app::App;
 use crate::media::{self, Form};
+use crate::query::Query;
 use crate::render::Renderer;
 use crate::review::{self, ReviewInfo};
 use crate::route::ResourcePath;
@@ -19,7 +20,7 @@ use crate::{body, logs, tokens, watch};
 
 /// What a method means on a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verb {
+pub(crate) enum Verb {
     Get,
     List,
     Watch,
@@ -31,10 +32,10 @@ enum Verb {
 }
 
 impl Verb {
-    fn of(asked: &Asked, path: &ResourcePath) -> Option<Self> {
+    pub(crate) fn of(method: &Method, query: &Query, path: &ResourcePath) -> Option<Self> {
         let named = path.name.is_some();
-        let watch = path.subresource.is_none() && (path.legacy_watch || asked.query.flag("watch"));
-        Some(match asked.method {
+        let watch = path.subresource.is_none() && (path.legacy_watch || query.flag("watch"));
+        Some(match *method {
             Method::GET | Method::HEAD if watch => Self::Watch,
             Method::GET | Method::HEAD if named => Self::Get,
             Method::GET | Method::HEAD => Self::List,
@@ -48,7 +49,7 @@ impl Verb {
     }
 
     /// As the kind's table of verbs has it.
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
             Self::List => "list",
@@ -83,7 +84,7 @@ pub(crate) fn verb(asked: &Asked, path: &ResourcePath) -> Option<(&'static str, 
 
 /// Answers a request about an object, a collection or a part of an object.
 pub(crate) async fn handle(app: &Arc<App>, asked: &Asked, path: ResourcePath, body: Body) -> Done {
-    let Some(verb) = Verb::of(asked, &path) else {
+    let Some(verb) = Verb::of(&asked.method, &asked.query, &path) else {
         return Done::new("OTHER", answer::error(&ApiError::method_not_allowed()));
     };
     let label = verb.label();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use beeline_api::ApiError;
@@ -15,6 +15,8 @@ use tower::Service as _;
 
 use crate::answer::{self, Answer};
 use crate::app::{self, App};
+use crate::fairness::Arrival;
+use crate::info::RequestInfo;
 use crate::query::Query;
 use crate::route::{self, Route};
 use crate::{aggregate, authenticate, flows, health, media, resource};
@@ -85,7 +87,7 @@ pub(crate) async fn handle(
         upgrade,
     };
     let limit = asked.query.timeout(app.options.request_timeout);
-    let done = match tokio::time::timeout(limit, dispatch(app, &asked, body)).await {
+    let done = match tokio::time::timeout(limit, dispatch(app, &asked, body, limit)).await {
         Ok(done) => done,
         Err(_) => {
             let text = "Timeout: request did not complete within requested timeout - context deadline exceeded";
@@ -109,14 +111,31 @@ pub(crate) async fn handle(
     answer
 }
 
-async fn dispatch(app: &Arc<App>, asked: &Asked, body: Body) -> Done {
+async fn dispatch(app: &Arc<App>, asked: &Asked, body: Body, timeout: Duration) -> Done {
     let path = asked.uri.path();
     let route = route::parse(path);
     let anonymous = asked.caller.user == "system:anonymous";
     if anonymous && app.authorize(&asked.caller, "get", Target::Path(path)).is_err() {
         return Done::new(verb_of(&asked.method), answer::error(&answer::unauthorized()));
     }
-    if let Some(entry) = app.remote().of_path(path) {
+    let arrival = Arrival {
+        user: &asked.caller.user,
+        groups: &asked.caller.groups,
+        info: RequestInfo::of(&asked.method, &asked.query, path, &route),
+        query: &asked.query,
+        timeout,
+    };
+    let admitted = app.fairness.enter(app.registry(), &arrival).await;
+    let mut done = match &admitted.ticket {
+        Ok(_seats) => handler(app, asked, route, body).await,
+        Err(refused) => Done::new(verb_of(&asked.method), answer::error(refused)),
+    };
+    admitted.mark(&mut done.answer);
+    done
+}
+
+async fn handler(app: &Arc<App>, asked: &Asked, route: Route, body: Body) -> Done {
+    if let Some(entry) = app.remote().of_path(asked.uri.path()) {
         return aggregate::handle(app, asked, entry, body).await;
     }
     match route {
@@ -149,7 +168,7 @@ async fn document(app: &Arc<App>, asked: &Asked, route: Route) -> Answer {
         Route::Metrics => answer::with_type(
             StatusCode::OK,
             "text/plain; version=0.0.4",
-            app.metrics.render().into(),
+            app.metrics_page().into(),
         ),
         Route::Index => index(),
         Route::TokenIssuer => token_issuer(app),

@@ -1,4 +1,7 @@
-//! What every cluster has from the start: four namespaces, the roles, two priorities, and the API's own Service.
+//! What every cluster has from the start: four namespaces, the roles, two priorities, whose requests go first, and the
+//! API's own Service.
+
+mod flowcontrol;
 
 use std::net::IpAddr;
 
@@ -28,6 +31,7 @@ pub(crate) async fn ensure(registry: &Registry) -> Result<(), OpenError> {
     for class in classes::of_the_system() {
         put(registry, &PRIORITY_CLASS, None, class, Put::Once).await?;
     }
+    flowcontrol::ensure(registry).await?;
     if let Some((ip, port)) = registry.inner.options.advertise {
         kubernetes_service(registry, ip, port).await?;
     }

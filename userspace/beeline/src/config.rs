@@ -91,6 +91,10 @@ pub struct NodeOptions {
     /// The size of a map of the dataplane, such as CONNTRACK=524288; may be repeated. A map that exists keeps its size
     #[arg(long, value_name = "NAME=ENTRIES")]
     pub map_size: Vec<MapSize>,
+    /// How many requests the API answers at once; priority levels share them out, and others wait
+    /// [default: 50 per processor, 100 to 600]
+    #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_requests_inflight: Option<u32>,
     /// The cluster's DNS domain [default: cluster.local]
     #[arg(long, value_name = "DOMAIN")]
     pub cluster_domain: Option<String>,
@@ -243,6 +247,8 @@ pub struct Config {
     pub flow_records: bool,
     /// Sizes of maps that are not the usual ones.
     pub map_size: Vec<MapSize>,
+    /// How many requests the API answers at once.
+    pub max_requests_inflight: u32,
     /// The cluster's DNS domain.
     pub cluster_domain: String,
     /// The server to join.
@@ -300,6 +306,7 @@ impl Config {
             masquerade: options.masquerade.unwrap_or(true),
             flow_records: options.flow_records.unwrap_or(true),
             map_size: options.map_size,
+            max_requests_inflight: options.max_requests_inflight.unwrap_or_else(requests_at_once),
             cluster_domain: options.cluster_domain.unwrap_or_else(|| "cluster.local".into()),
             server: options.server,
             token: options.token,
@@ -382,6 +389,7 @@ fn merge(flags: NodeOptions, file: NodeOptions) -> NodeOptions {
         masquerade: flags.masquerade.or(file.masquerade),
         flow_records: flags.flow_records.or(file.flow_records),
         map_size: either(flags.map_size, file.map_size),
+        max_requests_inflight: flags.max_requests_inflight.or(file.max_requests_inflight),
         cluster_domain: flags.cluster_domain.or(file.cluster_domain),
         server: flags.server.or(file.server),
         token: flags.token.or(file.token),
@@ -418,6 +426,12 @@ pub fn node_name(given: Option<String>) -> anyhow::Result<String> {
             .to_owned(),
     };
     Ok(name.to_ascii_lowercase())
+}
+
+/// Upstream's six hundred are meant for a dozen processors; on fewer, as many requests only wait for one another.
+fn requests_at_once() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(processors).unwrap_or(12).saturating_mul(50).clamp(100, 600)
 }
 
 fn cidr(octets: [u8; 4]) -> Cidrs {

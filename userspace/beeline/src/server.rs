@@ -155,6 +155,7 @@ fn start_api(
     options.front_proxy = Some(front_proxy);
     options.nodes = Some(Arc::new(FeedConnector::new(feed.clone(), registry.clone())));
     options.grpc = Some(tonic::service::Routes::new(feed.service()).prepare().into_axum_router());
+    options.requests_inflight_max = config.max_requests_inflight;
     let engine = engine.clone();
     options.checks = vec![Check { name: "store", holds: Arc::new(move || engine.holds()) }];
     beeline_apiserver::Server::new(options, tasks)

@@ -1,4 +1,6 @@
-//! flowcontrol.apiserver.k8s.io/v1: whose requests go first. Sorting requests is not done here.
+//! flowcontrol.apiserver.k8s.io/v1: whose requests go first. The API server sorts requests by them.
+
+mod defaults;
 
 use serde_json::{Value, json};
 
@@ -7,6 +9,8 @@ use super::{Causes, KindInfo};
 use crate::meta::{self, list, or_set, text};
 use crate::time::Timestamp;
 use crate::validate::{forbidden, invalid, not_supported, required};
+
+pub use defaults::{AUTOUPDATE, CATCH_ALL, EXEMPT, is_mandatory, levels, schemas};
 
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 /// Greatest matching precedence, and the one given where none is.

@@ -17,6 +17,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
 
 /// Nothing here takes longer on a machine that works.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -196,6 +197,19 @@ impl Fixture {
         self.request(Some(&admin), method, path, headers, body).await
     }
 
+    /// A connection with that client certificate, or none, for that protocol.
+    pub(crate) async fn connect(
+        &self,
+        client: Option<&beeline_auth::Certified>,
+        protocol: &[u8],
+    ) -> TlsStream<TcpStream> {
+        let mut tls = (*client_config(self.authority.certificate_pem(), client).unwrap()).clone();
+        tls.alpn_protocols = vec![protocol.to_vec()];
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let name = "localhost".try_into().unwrap();
+        tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap()
+    }
+
     /// A request with that client certificate, or none.
     pub(crate) async fn request(
         &self,
@@ -221,12 +235,7 @@ impl Fixture {
         client: Option<&beeline_auth::Certified>,
         request: http::Request<Full<Bytes>>,
     ) -> http::Response<hyper::body::Incoming> {
-        let mut tls = (*client_config(self.authority.certificate_pem(), client).unwrap()).clone();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let name = "localhost".try_into().unwrap();
-        let stream =
-            tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
+        let stream = self.connect(client, b"http/1.1").await;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         self.tasks.spawn("test-client", async move { drop(connection.with_upgrades().await) });

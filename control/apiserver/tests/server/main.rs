@@ -13,6 +13,7 @@ mod custom;
 mod errors;
 mod everyday;
 mod eviction;
+mod fairness;
 mod fixture;
 mod hook;
 mod http_surface;
