@@ -18,6 +18,7 @@ use beeline_store::{Change, Entry, Key, Revision, Store};
 use tokio::sync::{Notify, watch};
 
 use crate::bucket::{Bucket, Objects, under};
+use crate::encryption::{self, Encryption};
 use crate::nodes;
 use crate::object::{self, Object};
 use crate::options::Options;
@@ -43,6 +44,7 @@ pub(crate) struct Cache {
     /// Told of changes of kinds that are yet to come, too.
     of_all: Mutex<Vec<Weak<Notify>>>,
     applied: watch::Sender<u64>,
+    encryption: Option<Arc<Encryption>>,
 }
 
 impl Cache {
@@ -61,6 +63,7 @@ impl Cache {
             history_max: options.history_per_kind,
             of_all: Mutex::default(),
             applied: watch::channel(revision.0).0,
+            encryption: options.encryption.clone(),
         };
         // Definitions first: what the rest is depends on them.
         let prefix = CUSTOM_RESOURCE_DEFINITION.key_prefix();
@@ -82,10 +85,9 @@ impl Cache {
                 tracing::warn!(key = %entry.key, "stored object of an unknown kind is left alone");
                 continue;
             };
-            let object = read(&entry).map_err(|e| OpenError::Decode {
-                key: entry.key.to_string(),
-                why: e.to_string(),
-            })?;
+            let object = self
+                .decode(bucket.kind, &entry)
+                .map_err(|why| OpenError::Decode { key: entry.key.to_string(), why })?;
             bucket.write().objects.insert(entry.key, Arc::new(object));
         }
         Ok(())
@@ -182,6 +184,17 @@ impl Cache {
         nudge
     }
 
+    /// The object of an entry as the store has it.
+    fn decode(&self, kind: &KindInfo, entry: &Entry) -> Result<Object, String> {
+        let encryption = self.encryption.as_deref();
+        let plain = encryption::unseal(encryption, kind, &entry.key, &entry.value)?;
+        let text = object::from_store(plain).map_err(|e| e.to_string())?;
+        if let Some(encryption) = encryption {
+            encryption.note(kind, &entry.key, Some(&entry.value));
+        }
+        Ok(Object::stored(text, entry.mod_revision))
+    }
+
     /// Applies changes in order. The second of each pair of objects is the one before.
     fn apply(&self, registry: &Registry, changes: Vec<Change>) {
         let Some(last) = changes.last().map(Change::revision) else { return };
@@ -189,14 +202,19 @@ impl Cache {
             let revision = change.revision();
             let Some(bucket) = self.bucket_of(change.key()) else { continue };
             let (key, new) = match change {
-                Change::Put(entry) => match read(&entry) {
+                Change::Put(entry) => match self.decode(bucket.kind, &entry) {
                     Ok(object) => (entry.key, Some(Arc::new(object))),
                     Err(e) => {
                         tracing::error!(key = %entry.key, "stored object does not decode and is ignored: {e}");
                         continue;
                     }
                 },
-                Change::Delete { key, .. } => (key, None),
+                Change::Delete { key, .. } => {
+                    if let Some(encryption) = &self.encryption {
+                        encryption.note(bucket.kind, &key, None);
+                    }
+                    (key, None)
+                }
             };
             let step = bucket.apply(key, revision, new);
             registry.inner.allocations.observe(bucket.kind, &step);
@@ -212,8 +230,3 @@ impl Cache {
     }
 }
 
-/// The object of an entry.
-fn read(entry: &Entry) -> Result<Object, serde_json::Error> {
-    let text = object::from_store(entry.value.clone())?;
-    Ok(Object::stored(text, entry.mod_revision))
-}

@@ -17,6 +17,7 @@ mod client;
 mod conversion;
 mod delete;
 mod disruption;
+mod encryption;
 mod limits;
 mod list;
 mod managing;
@@ -47,6 +48,7 @@ mod tests;
 pub use beeline_auth::Authorizer;
 pub use beeline_store::Revision;
 pub use client::{Api, Client, Kind};
+pub use encryption::{Encryption, EncryptionError};
 pub use object::{Deleted, EventKind, List, Object, WatchEvent};
 pub use options::{
     Caller, DeleteOptions, FieldValidation, ListOptions, Options, Ownership, Patch, Preconditions,

@@ -13,6 +13,7 @@ use beeline_kit::{Clock, SystemClock};
 use ipnet::{IpNet, Ipv4Net};
 use serde_json::Value;
 
+use crate::encryption::Encryption;
 use crate::webhooks::Webhooks;
 
 /// How a registry is opened.
@@ -36,6 +37,8 @@ pub struct Options {
     pub authorizer: Arc<dyn Authorizer>,
     /// Calls webhooks; without it, defined objects are there in the stored version only, and admission webhooks fail.
     pub webhooks: Option<Arc<dyn Webhooks>>,
+    /// How values are encrypted in the store; without it they are not.
+    pub encryption: Option<Arc<Encryption>>,
     /// Wall time for timestamps.
     pub clock: Arc<dyn Clock>,
 }
@@ -52,6 +55,7 @@ impl Default for Options {
             bookmark_interval: Duration::from_secs(60),
             authorizer: Arc::new(StaticAuthorizer),
             webhooks: None,
+            encryption: None,
             clock: Arc::new(SystemClock),
         }
     }

@@ -7,6 +7,7 @@ use beeline_store::{Revision, StoreError};
 use serde_json::Value;
 
 use crate::conversion;
+use crate::encryption;
 use crate::object::{self, Object};
 use crate::registry::Registry;
 
@@ -51,9 +52,12 @@ pub(crate) async fn put(
     }
     let encoded = object::encode(value);
     let (text, value) = encoded.map_err(|e| PutError::Refused(ApiError::internal(e)))?;
+    let encryption = inner.options.encryption.as_deref();
+    let sealed = encryption::seal(encryption, place.kind, place.key, &text);
+    let sealed = sealed.map_err(PutError::Refused)?;
     let written = match expected {
-        None => inner.store.create(place.key, text.clone()).await,
-        Some(at) => inner.store.update(place.key, text.clone(), at).await,
+        None => inner.store.create(place.key, sealed).await,
+        Some(at) => inner.store.update(place.key, sealed, at).await,
     };
     let revision = written.map_err(|e| PutError::Refused(refusal(place, e)))?;
     inner.cache.reach(revision).await.map_err(PutError::Unseen)?;

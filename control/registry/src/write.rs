@@ -200,8 +200,10 @@ pub(crate) async fn replace(
     if claims(target) {
         taken.claim(place, &new, Some(&old.value))?;
     }
-    // Writing what is there brings it to the version that is stored now.
-    let current = kind.stored().api_version() == stored.value["apiVersion"];
+    // Writing what is there brings it to the version that is stored now, and to the key that encrypts now.
+    let encryption = registry.inner.options.encryption.as_deref();
+    let current = kind.stored().api_version() == stored.value["apiVersion"]
+        && !encryption.is_some_and(|by| by.is_stale(&key));
     if prepare::same(&new, &old.value) && current {
         return Ok(Arc::clone(stored));
     }
