@@ -11,9 +11,11 @@ use beeline_kit::{CancellationToken, Tasks};
 use beeline_registry::{Caller, Registry};
 
 use crate::aggregate::Remote;
+use crate::audit::AuditLog;
 use crate::discovery::Discovery;
 use crate::documents::Documents;
 use crate::fairness::Fairness;
+use crate::info::RequestInfo;
 use crate::metrics::{Metrics, Page};
 use crate::nodes::NodeConnector;
 use crate::openapi::OpenApi;
@@ -41,6 +43,8 @@ pub struct Options {
     pub checks: Vec<Check>,
     /// After this a request that is no stream is answered with 504.
     pub request_timeout: Duration,
+    /// Where requests are recorded; without it they are not.
+    pub audit: Option<Arc<AuditLog>>,
     /// Seats for requests that run at once, shared out among priority levels.
     pub requests_inflight_max: u32,
 }
@@ -69,6 +73,7 @@ impl Options {
             front_proxy: None,
             checks: Vec::new(),
             request_timeout: Duration::from_secs(60),
+            audit: None,
             requests_inflight_max: 600,
         }
     }
@@ -149,7 +154,29 @@ impl App {
     pub(crate) fn metrics_page(&self) -> String {
         let mut page = Page::default();
         self.fairness.render(&mut page);
+        if let Some(audit) = &self.options.audit {
+            audit.render(&mut page);
+        }
         self.metrics.render() + &page.finish()
+    }
+
+    /// Whether a request is allowed, and by what; for the audit log, which asks again.
+    pub(crate) fn decision(&self, who: &Caller, info: &RequestInfo<'_>) -> (bool, String) {
+        let target = match &info.resource {
+            Some(of) => Target::Resource {
+                group: of.group,
+                resource: of.resource,
+                subresource: of.subresource,
+                namespace: of.namespace,
+                name: of.name,
+            },
+            None => Target::Path(info.path),
+        };
+        let wanted = Attributes::new(info.verb, target);
+        match self.decide(who, &wanted) {
+            Ok(()) => (true, self.authorizer.allowed_by(&who.user, &who.groups, &wanted)),
+            Err(reason) => (false, reason),
+        }
     }
 
     /// Whether `who` may do that; the reason if not.

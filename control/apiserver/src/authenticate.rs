@@ -15,7 +15,9 @@ use crate::app::App;
 
 pub(crate) use bearer::check as check_token;
 
-/// The identity that a request is answered for.
+pub(crate) use impersonate::wanted as acting;
+
+/// The identity of the caller.
 pub(crate) fn identify(
     app: &App,
     certificate: Option<&Identity>,
@@ -34,7 +36,7 @@ pub(crate) fn identify(
         }
         (None, None) => Identity::anonymous(),
     };
-    impersonate::replace(app, completed(own), headers)
+    Ok(completed(own))
 }
 
 /// Whoever was recognised is in the group of those.

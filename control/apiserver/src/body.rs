@@ -51,6 +51,18 @@ pub(crate) fn object(
     }
 }
 
+/// Whatever object a body holds, as far as it can be told; for the audit log.
+pub(crate) fn any(headers: &HeaderMap, bytes: &[u8]) -> Option<Value> {
+    let value = match media::body_type(content_type(headers)) {
+        Ok(BodyType::Protobuf) => protobuf::decode(bytes, ("", "")).ok(),
+        // A patch has a type of its own, and is JSON or YAML; JSON is read as either.
+        Ok(BodyType::Json | BodyType::Yaml) | Err(_) => {
+            decode::yaml(bytes).ok().map(|parsed| parsed.value)
+        }
+    };
+    value.filter(|value| value.is_object() || value.is_array())
+}
+
 /// Deletion options; an empty body has none. JSON may come under any type: several clients mislabel it.
 pub(crate) fn delete_options(headers: &HeaderMap, bytes: &[u8]) -> Result<Option<Value>, ApiError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {

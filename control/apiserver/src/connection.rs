@@ -4,6 +4,7 @@
 //! end, and requests under way are finished within the grace that the owner of the set allows.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::aggregate;
 use crate::app::{App, Options};
-use crate::service;
+use crate::service::{self, Peer};
 
 /// Connections at once; one more waits in the kernel's backlog. A node takes two, a kubectl one.
 const CONNECTION_COUNT_MAX: usize = 4096;
@@ -58,6 +59,10 @@ impl Server {
         tasks.spawn("apiserver-fairness", async move {
             gate.fairness.run(gate.registry(), &gate.stopping).await;
         });
+        if let Some(audit) = app.options.audit.clone() {
+            let until = tasks.token();
+            tasks.spawn("apiserver-audit", async move { audit.run(&until).await });
+        }
         Self { app, tasks, permits: Arc::new(Semaphore::new(CONNECTION_COUNT_MAX)) }
     }
 
@@ -75,7 +80,9 @@ impl Server {
         Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let server = self.clone();
-        self.tasks.spawn("apiserver-attached", async move { server.serve(io, identity).await });
+        self.tasks.spawn("apiserver-attached", async move {
+            server.serve(io, Peer { identity, address: None }).await;
+        });
     }
 
     /// Stops listening and ends all connections: streams at once, requests within `grace`.
@@ -92,7 +99,7 @@ impl Server {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => self.connected(stream, tls.clone(), permit),
+                Ok((stream, from)) => self.connected(stream, from.ip(), tls.clone(), permit),
                 Err(error) => {
                     tracing::warn!(%error, "accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -101,7 +108,13 @@ impl Server {
         }
     }
 
-    fn connected(&self, stream: TcpStream, tls: TlsAcceptor, permit: OwnedSemaphorePermit) {
+    fn connected(
+        &self,
+        stream: TcpStream,
+        from: IpAddr,
+        tls: TlsAcceptor,
+        permit: OwnedSemaphorePermit,
+    ) {
         let server = self.clone();
         self.tasks.spawn("apiserver-connection", async move {
             let _permit = permit;
@@ -117,24 +130,24 @@ impl Server {
                 Err(_) => return tracing::debug!("TLS handshake took too long"),
             };
             match identity(&stream) {
-                Ok(identity) => server.serve(stream, identity).await,
+                Ok(identity) => {
+                    server.serve(stream, Peer { identity, address: Some(from) }).await;
+                }
                 Err(error) => tracing::warn!(%error, "client certificate"),
             }
         });
     }
 
-    async fn serve<Io>(&self, io: Io, identity: Option<Identity>)
+    async fn serve<Io>(&self, io: Io, peer: Peer)
     where
         Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let app = Arc::clone(&self.app);
-        let identity = Arc::new(identity);
+        let peer = Arc::new(peer);
         let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
-            let (app, identity) = (Arc::clone(&app), Arc::clone(&identity));
+            let (app, peer) = (Arc::clone(&app), Arc::clone(&peer));
             async move {
-                let answer =
-                    service::handle(&app, identity.as_ref().as_ref(), request.map(Body::new)).await;
-                Ok::<_, Infallible>(answer)
+                Ok::<_, Infallible>(service::handle(&app, &peer, request.map(Body::new)).await)
             }
         });
         let builder = builder(&self.tasks);

@@ -49,6 +49,11 @@ impl<'a> RequestInfo<'a> {
         let streams = |of: Resource<'_>| STREAMS.contains(&of.subresource);
         self.verb == "watch" || self.resource.is_some_and(streams)
     }
+
+    /// Whether it changes nothing.
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self.verb, "get" | "list" | "watch" | "head" | "options")
+    }
 }
 
 impl<'a> Resource<'a> {

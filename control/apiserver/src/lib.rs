@@ -17,6 +17,7 @@
 mod aggregate;
 mod answer;
 mod app;
+mod audit;
 mod authenticate;
 mod body;
 mod connection;
@@ -43,6 +44,7 @@ mod watch;
 mod webhooks;
 
 pub use app::{Check, Options};
+pub use audit::{AuditError, AuditLog, AuditOptions};
 pub use connection::Server;
 pub use nodes::{ByteStream, LogQuery, NodeConnector};
 pub use webhooks::Webhooks;

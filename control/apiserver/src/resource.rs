@@ -83,16 +83,13 @@ pub(crate) fn verb(asked: &Asked, path: &ResourcePath) -> Option<(&'static str, 
 }
 
 /// Answers a request about an object, a collection or a part of an object.
-pub(crate) async fn handle(app: &Arc<App>, asked: &Asked, path: ResourcePath, body: Body) -> Done {
-    let Some(verb) = Verb::of(&asked.method, &asked.query, &path) else {
+pub(crate) async fn handle(app: &Arc<App>, asked: &Asked, path: &ResourcePath, body: Body) -> Done {
+    let Some(verb) = Verb::of(&asked.method, &asked.query, path) else {
         return Done::new("OTHER", answer::error(&ApiError::method_not_allowed()));
     };
     let label = verb.label();
     if let Some(info) = review::find(&path.group, &path.version, &path.resource) {
-        return Done::new(
-            label,
-            or_error(review_answer(app, asked, info, verb, &path, body).await),
-        );
+        return Done::new(label, or_error(review_answer(app, asked, info, verb, path, body).await));
     }
     let Some(kind) = app.registry().kinds().by_resource(&path.group, &path.version, &path.resource)
     else {
@@ -107,11 +104,11 @@ pub(crate) async fn handle(app: &Arc<App>, asked: &Asked, path: ResourcePath, bo
         return Done::new(label, answer::page_not_found());
     }
     if kind.plural == "pods" && path.subresource.as_deref() == Some("log") && verb == Verb::Get {
-        let answer = or_error(logs::answer(app, asked, kind, &path).await);
+        let answer = or_error(logs::answer(app, asked, kind, path).await);
         return Done { answer, verb: "CONNECT", streaming: true };
     }
     if kind.plural == "serviceaccounts" && path.subresource.as_deref() == Some("token") {
-        return Done::new(label, or_error(token_answer(app, asked, verb, &path, body).await));
+        return Done::new(label, or_error(token_answer(app, asked, verb, path, body).await));
     }
     match target(kind, path, verb) {
         Ok(target) if verb == Verb::Watch => {
@@ -128,8 +125,9 @@ fn or_error(result: Result<Answer, ApiError>) -> Answer {
 }
 
 /// Checks that the verb is offered there.
-fn target(kind: &'static KindInfo, path: ResourcePath, verb: Verb) -> Result<Target, ApiError> {
-    let mut target = Target { kind, namespace: path.namespace, name: path.name, subresource: None };
+fn target(kind: &'static KindInfo, path: &ResourcePath, verb: Verb) -> Result<Target, ApiError> {
+    let (namespace, name) = (path.namespace.clone(), path.name.clone());
+    let mut target = Target { kind, namespace, name, subresource: None };
     let verbs = match &path.subresource {
         None => kind.verbs,
         Some(name) => {

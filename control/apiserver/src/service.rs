@@ -1,25 +1,40 @@
 //! One request from its arrival to its answer: who asks, what for, which handler, how it went.
 
+use std::any::Any;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Body;
 use beeline_api::ApiError;
 use beeline_auth::{Identity, Target};
 use beeline_registry::Caller;
+use futures::FutureExt as _;
 use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, ETAG, HeaderMap, USER_AGENT};
+use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
 use tower::Service as _;
 
 use crate::answer::{self, Answer};
 use crate::app::{self, App};
+use crate::audit::{Subject, Trail};
 use crate::fairness::Arrival;
 use crate::info::RequestInfo;
 use crate::query::Query;
 use crate::route::{self, Route};
-use crate::{aggregate, authenticate, flows, health, media, resource};
+use crate::{aggregate, authenticate, body, flows, health, media, resource};
+
+/// Who has not been recognised.
+static NOBODY: Identity = Identity {
+    user: String::new(),
+    groups: Vec::new(),
+    uid: String::new(),
+    extra: std::collections::BTreeMap::new(),
+};
 
 /// Everything about a request but its body.
 pub(crate) struct Asked {
@@ -35,6 +50,10 @@ pub(crate) struct Asked {
 impl Asked {
     pub(crate) fn accept(&self) -> Option<&str> {
         self.headers.get(ACCEPT).and_then(|value| value.to_str().ok())
+    }
+
+    fn info<'a>(&'a self, route: &'a Route) -> RequestInfo<'a> {
+        RequestInfo::of(&self.method, &self.query, self.uri.path(), route)
     }
 
     fn is_read(&self) -> bool {
@@ -56,48 +75,100 @@ impl Done {
     }
 }
 
+/// Who is at the other end of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Peer {
+    /// Of its verified certificate.
+    pub(crate) identity: Option<Identity>,
+    /// None within this process.
+    pub(crate) address: Option<IpAddr>,
+}
+
 /// Answers one request.
-pub(crate) async fn handle(
-    app: &Arc<App>,
-    identity: Option<&Identity>,
-    request: Request<Body>,
-) -> Answer {
+pub(crate) async fn handle(app: &Arc<App>, peer: &Peer, request: Request<Body>) -> Answer {
     if is_grpc(request.headers()) {
-        return grpc(app, identity, request).await;
+        return grpc(app, peer.identity.as_ref(), request).await;
     }
     let started = Instant::now();
     let (mut parts, body) = request.into_parts();
     let upgrade = parts.extensions.remove::<OnUpgrade>();
-    let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
-    let identity = match authenticate::identify(app, identity, &parts.headers) {
-        Ok(identity) => identity,
+    let audit_id = parts.headers.get("audit-id").filter(|id| !id.is_empty()).cloned();
+    let audit_id = audit_id.or_else(|| HeaderValue::from_str(&new_audit_id()).ok());
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let route = route::parse(parts.uri.path());
+    let info = RequestInfo::of(&parts.method, &query, parts.uri.path(), &route);
+    let own = authenticate::identify(app, peer.identity.as_ref(), &parts.headers);
+    let acting = match &own {
+        Ok(own) => authenticate::acting(app, own, &parts.headers),
+        Err(error) => Err(error.clone()),
+    };
+    let subject = Subject {
+        audit_id: audit_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(),
+        own: own.as_ref().unwrap_or(&NOBODY),
+        acting: acting.as_ref().ok().and_then(Option::as_ref),
+        info,
+        uri: parts.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+        headers: &parts.headers,
+        peer: peer.address,
+    };
+    let trail = app.options.audit.as_ref().and_then(|audit| audit.begin(&subject));
+    let identity = own.and_then(|own| acting.map(|acting| acting.unwrap_or(own)));
+    let mut answer = match identity {
+        Ok(identity) => {
+            let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+            let caller = app::caller(identity, agent);
+            let Parts { method, uri, headers, .. } = parts;
+            let asked = Asked { caller, method, uri, headers, query, upgrade };
+            recognized(app, &asked, &route, body, trail, started).await
+        }
         Err(error) => {
             let refused = answer::error(&error);
             let (verb, code) = (verb_of(&parts.method), refused.status().as_u16());
+            if let Some(trail) = trail {
+                trail.refused(code, &error.message);
+            }
             app.metrics.answered(verb, code, started.elapsed(), false);
-            return refused;
+            refused
         }
     };
-    let asked = Asked {
-        caller: app::caller(identity, agent),
-        query: Query::parse(parts.uri.query().unwrap_or_default()),
-        method: parts.method,
-        uri: parts.uri,
-        headers: parts.headers,
-        upgrade,
-    };
+    if let Some(id) = audit_id {
+        answer.headers_mut().insert("audit-id", id);
+    }
+    answer
+}
+
+/// Answers one whose caller is known.
+async fn recognized(
+    app: &Arc<App>,
+    asked: &Asked,
+    route: &Route,
+    body: Body,
+    mut trail: Option<Trail>,
+    started: Instant,
+) -> Answer {
+    let info = asked.info(route);
+    if let Some(trail) = &mut trail {
+        let (allowed, reason) = app.decision(&asked.caller, &info);
+        trail.authorized(allowed, &reason);
+    }
     let limit = asked.query.timeout(app.options.request_timeout);
-    let done = match tokio::time::timeout(limit, dispatch(app, &asked, body, limit)).await {
-        Ok(done) => done,
-        Err(_) => {
+    let handled = tokio::time::timeout(limit, dispatch(app, asked, route, body, trail.as_mut()));
+    let handled = AssertUnwindSafe(handled).catch_unwind().await;
+    let done = match handled {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => {
             let text = "Timeout: request did not complete within requested timeout - context deadline exceeded";
             Done::new("TIMEOUT", answer::error(&ApiError::new(504, "Timeout", text)))
         }
+        Err(panic) => return panicked(app, asked, trail, &*panic, started),
     };
     let Done { mut answer, verb, streaming } = done;
     app.metrics.answered(verb, answer.status().as_u16(), started.elapsed(), streaming);
-    if let Ok(id) = HeaderValue::from_str(&audit_id()) {
-        answer.headers_mut().insert("audit-id", id);
+    if let Some(trail) = trail {
+        answer = match streaming {
+            true => trail.stream(answer),
+            false => trail.complete(answer).await,
+        };
     }
     let (code, took) = (answer.status().as_u16(), started.elapsed());
     tracing::debug!(
@@ -111,9 +182,33 @@ pub(crate) async fn handle(
     answer
 }
 
-async fn dispatch(app: &Arc<App>, asked: &Asked, body: Body, timeout: Duration) -> Done {
+/// A handler that broke an invariant breaks its own request alone. Upstream's words.
+fn panicked(
+    app: &App,
+    asked: &Asked,
+    trail: Option<Trail>,
+    panic: &(dyn Any + Send),
+    started: Instant,
+) -> Answer {
+    let text =
+        panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(|s| &**s));
+    tracing::error!(path = asked.uri.path(), panic = text.unwrap_or("?"), "a handler panicked");
+    let message = "This request caused apiserver to panic. Look in the logs for details.";
+    if let Some(trail) = trail {
+        trail.panicked(&format!("APIServer panic'd: {}", text.unwrap_or("?")));
+    }
+    app.metrics.answered(verb_of(&asked.method), 500, started.elapsed(), false);
+    answer::error(&ApiError::new(500, "InternalError", message))
+}
+
+async fn dispatch(
+    app: &Arc<App>,
+    asked: &Asked,
+    route: &Route,
+    body: Body,
+    trail: Option<&mut Trail>,
+) -> Done {
     let path = asked.uri.path();
-    let route = route::parse(path);
     let anonymous = asked.caller.user == "system:anonymous";
     if anonymous && app.authorize(&asked.caller, "get", Target::Path(path)).is_err() {
         return Done::new(verb_of(&asked.method), answer::error(&answer::unauthorized()));
@@ -121,23 +216,39 @@ async fn dispatch(app: &Arc<App>, asked: &Asked, body: Body, timeout: Duration) 
     let arrival = Arrival {
         user: &asked.caller.user,
         groups: &asked.caller.groups,
-        info: RequestInfo::of(&asked.method, &asked.query, path, &route),
+        info: asked.info(route),
         query: &asked.query,
-        timeout,
+        timeout: asked.query.timeout(app.options.request_timeout),
     };
     let admitted = app.fairness.enter(app.registry(), &arrival).await;
     let mut done = match &admitted.ticket {
-        Ok(_seats) => handler(app, asked, route, body).await,
+        Ok(_seats) => handler(app, asked, route, body, trail).await,
         Err(refused) => Done::new(verb_of(&asked.method), answer::error(refused)),
     };
     admitted.mark(&mut done.answer);
     done
 }
 
-async fn handler(app: &Arc<App>, asked: &Asked, route: Route, body: Body) -> Done {
+async fn handler(
+    app: &Arc<App>,
+    asked: &Asked,
+    route: &Route,
+    body: Body,
+    trail: Option<&mut Trail>,
+) -> Done {
     if let Some(entry) = app.remote().of_path(asked.uri.path()) {
         return aggregate::handle(app, asked, entry, body).await;
     }
+    let body = match trail.filter(|trail| trail.wants_request()) {
+        None => body,
+        Some(trail) => match body::read(body).await {
+            Ok(bytes) => {
+                trail.request(&asked.headers, &bytes);
+                Body::from(bytes)
+            }
+            Err(error) => return Done::new(verb_of(&asked.method), answer::error(&error)),
+        },
+    };
     match route {
         Route::Resource(target) => resource::handle(app, asked, target, body).await,
         other => Done::new(verb_of(&asked.method), document(app, asked, other).await),
@@ -145,11 +256,11 @@ async fn handler(app: &Arc<App>, asked: &Asked, route: Route, body: Body) -> Don
 }
 
 /// Paths that are no objects: all of them are only read.
-async fn document(app: &Arc<App>, asked: &Asked, route: Route) -> Answer {
+async fn document(app: &Arc<App>, asked: &Asked, route: &Route) -> Answer {
     if let Err(reason) = app.authorize(&asked.caller, "get", Target::Path(asked.uri.path())) {
         return answer::error(&answer::forbidden_path(&reason));
     }
-    if !asked.is_read() && route != Route::Unknown {
+    if !asked.is_read() && *route != Route::Unknown {
         let mut refused = answer::error(&ApiError::method_not_allowed());
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
@@ -157,7 +268,7 @@ async fn document(app: &Arc<App>, asked: &Asked, route: Route) -> Answer {
     let verbose = asked.query.has("verbose");
     match route {
         Route::Health { endpoint, check } => {
-            health::answer(app, &endpoint, check.as_deref(), verbose)
+            health::answer(app, endpoint, check.as_deref(), verbose)
         }
         Route::Version => app.described().documents.version(),
         Route::CaCerts => answer::with_type(
@@ -177,11 +288,13 @@ async fn document(app: &Arc<App>, asked: &Asked, route: Route) -> Answer {
         Route::OpenApiV3 { document: None } => {
             answer::uncached(answer::json(StatusCode::OK, app.described().openapi.index()))
         }
-        Route::OpenApiV3 { document: Some(document) } => openapi_v3(app, &document),
+        Route::OpenApiV3 { document: Some(document) } => openapi_v3(app, document),
         Route::LegacyVersions => discovery(app, asked, true),
         Route::Groups => discovery(app, asked, false),
-        Route::Group(group) => app.described().documents.group(&group),
-        Route::Resources { group, version } => app.described().documents.resources(group, version),
+        Route::Group(group) => app.described().documents.group(group),
+        Route::Resources { group, version } => {
+            app.described().documents.resources(group.clone(), version.clone())
+        }
         Route::Flows => flows::answer(app, asked).await.unwrap_or_else(|e| answer::error(&e)),
         Route::Resource(_) | Route::Unknown => answer::page_not_found(),
     }
@@ -285,7 +398,7 @@ fn verb_of(method: &Method) -> &'static str {
 }
 
 /// Unique per process run; looks like the UUIDs that upstream sends.
-fn audit_id() -> String {
+fn new_audit_id() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     static START: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
     let start = START.get_or_init(|| {

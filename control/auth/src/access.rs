@@ -43,6 +43,11 @@ pub trait Authorizer: Send + Sync + 'static {
         let _ = (user, groups, wanted);
         None
     }
+
+    /// By what it is allowed, for the audit log; empty where that is built in, or it is not allowed.
+    fn allowed_by(&self, _user: &str, _groups: &[String], _wanted: &Attributes<'_>) -> String {
+        String::new()
+    }
 }
 
 /// The group of beeline's own loops. No certificate may carry it: only callers in this process have it.

@@ -42,6 +42,10 @@ impl Authorizer for Rbac {
         let mut rules = grants.rules(user, groups, namespace);
         rules.any(|rule| rule.allows(wanted))
     }
+
+    fn allowed_by(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> String {
+        self.read().allowed_by(user, groups, wanted).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]

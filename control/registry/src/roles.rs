@@ -43,6 +43,12 @@ impl Authorizer for Access {
     fn reason(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> Option<String> {
         self.nodes.reason(user, groups, wanted)
     }
+
+    fn allowed_by(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> String {
+        let built_in = self.fixed.allows(user, groups, wanted)
+            || self.nodes.allows(user, groups, wanted);
+        if built_in { String::new() } else { self.rbac.allowed_by(user, groups, wanted) }
+    }
 }
 
 /// Follows one change.

@@ -15,14 +15,18 @@ const UID: &str = "impersonate-uid";
 const EXTRA: &str = "impersonate-extra-";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 
-/// The identity that the headers ask for; the caller's own if they ask for none.
-pub(crate) fn replace(app: &App, own: Identity, headers: &HeaderMap) -> Result<Identity, ApiError> {
-    let Some(wanted) = wanted(headers)? else { return Ok(own) };
-    allowed(app, &own, &wanted)?;
-    Ok(completed(wanted))
+/// The identity that the headers ask for, if `own` may have it; none if they ask for none.
+pub(crate) fn wanted(
+    app: &App,
+    own: &Identity,
+    headers: &HeaderMap,
+) -> Result<Option<Identity>, ApiError> {
+    let Some(wanted) = named(headers)? else { return Ok(None) };
+    allowed(app, own, &wanted)?;
+    Ok(Some(completed(wanted)))
 }
 
-fn wanted(headers: &HeaderMap) -> Result<Option<Identity>, ApiError> {
+fn named(headers: &HeaderMap) -> Result<Option<Identity>, ApiError> {
     let all = |name: &str| -> Vec<String> {
         let values = headers.get_all(name).into_iter();
         values.filter_map(|value| value.to_str().ok()).map(str::to_owned).collect()

@@ -9,6 +9,7 @@
 mod access;
 mod admission;
 mod aggregated;
+mod audit;
 mod custom;
 mod errors;
 mod everyday;

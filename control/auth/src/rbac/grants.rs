@@ -3,6 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::Rule;
+use crate::access::{Attributes, Target};
+use crate::service_account::USER_PREFIX;
 
 /// A name at cluster scope, or in a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,6 +113,51 @@ impl Grants {
             .filter_map(|key| self.bindings.get(key))
             .filter_map(|binding| self.roles.get(&binding.role))
             .flatten()
+    }
+
+    /// Upstream's sentence about the binding that allows something.
+    #[must_use]
+    pub fn allowed_by(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> Option<String> {
+        let namespace = match wanted.target {
+            Target::Resource { namespace, .. } => namespace,
+            Target::Path(_) => "",
+        };
+        let groups = groups.iter().map(|group| Subject::Group(group.clone()));
+        groups.chain([Subject::User(user.to_owned())]).find_map(|subject| {
+            let key = bound_in(self.by_subject.get(&subject)?, namespace).find(|key| {
+                let rules = self.bindings.get(*key).and_then(|one| self.role(&one.role));
+                rules.is_some_and(|rules| rules.iter().any(|rule| rule.allows(wanted)))
+            })?;
+            let role = &self.bindings.get(key)?.role;
+            let cluster =
+                |scoped: &Scoped| if scoped.namespace.is_empty() { "Cluster" } else { "" };
+            let name = match key.namespace.as_str() {
+                "" => key.name.clone(),
+                namespace => format!("{}/{namespace}", key.name),
+            };
+            Some(format!(
+                "RBAC: allowed by {}RoleBinding \"{name}\" of {}Role \"{}\" to {}",
+                cluster(key),
+                cluster(role),
+                role.name,
+                subject.described()
+            ))
+        })
+    }
+}
+
+impl Subject {
+    /// As upstream speaks of it.
+    fn described(&self) -> String {
+        match self {
+            Self::Group(name) => format!("Group \"{name}\""),
+            Self::User(name) => {
+                match name.strip_prefix(USER_PREFIX).and_then(|n| n.split_once(':')) {
+                    Some((namespace, name)) => format!("ServiceAccount \"{name}/{namespace}\""),
+                    None => format!("User \"{name}\""),
+                }
+            }
+        }
     }
 }
 

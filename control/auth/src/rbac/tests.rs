@@ -119,3 +119,30 @@ fn a_refusal_prints_the_rule_as_upstream_does() {
     let text = rule(&["get", "list"], &[""], &["pods"], &[]).to_string();
     assert_eq!(text, r#"{APIGroups:[""], Resources:["pods"], Verbs:["get", "list"]}"#);
 }
+
+#[test]
+fn what_allows_something_is_named_in_upstreams_words() {
+    let mut grants = Grants::default();
+    let reads = || Some(vec![rule(&["get"], &[""], &["pods"], &[])]);
+    grants.set_role(Scoped::cluster("view"), reads());
+    grants.set_role(Scoped::within("a", "reader"), reads());
+    let bind = |role: Scoped, subject: Subject| Some(Binding { subjects: vec![subject], role });
+    let group = Subject::Group("devs".to_owned());
+    grants.set_binding(Scoped::cluster("all"), bind(Scoped::cluster("view"), group));
+    let account = Subject::User("system:serviceaccount:b:robot".to_owned());
+    grants.set_binding(Scoped::within("a", "own"), bind(Scoped::within("a", "reader"), account));
+    let reason = |user: &str, groups: &[&str], namespace: &str| {
+        grants.allowed_by(user, &texts(groups), &wanted("get", "pods", namespace, "p"))
+    };
+    assert_eq!(
+        reason("bob", &["devs"], "x").as_deref(),
+        Some(r#"RBAC: allowed by ClusterRoleBinding "all" of ClusterRole "view" to Group "devs""#)
+    );
+    assert_eq!(
+        reason("system:serviceaccount:b:robot", &[], "a").as_deref(),
+        Some(
+            r#"RBAC: allowed by RoleBinding "own/a" of Role "reader" to ServiceAccount "robot/b""#
+        )
+    );
+    assert_eq!(reason("system:serviceaccount:b:robot", &[], "b"), None);
+}
