@@ -16,7 +16,7 @@ use crate::discovery::Discovery;
 use crate::documents::Documents;
 use crate::fairness::Fairness;
 use crate::info::RequestInfo;
-use crate::metrics::{Metrics, Page};
+use crate::metrics::{self, Metrics, Page, StoreTimes};
 use crate::nodes::NodeConnector;
 use crate::openapi::OpenApi;
 
@@ -43,6 +43,8 @@ pub struct Options {
     pub checks: Vec<Check>,
     /// After this a request that is no stream is answered with 504.
     pub request_timeout: Duration,
+    /// What the registry's store calls took, to be shown.
+    pub store_times: Option<Arc<StoreTimes>>,
     /// Where requests are recorded; without it they are not.
     pub audit: Option<Arc<AuditLog>>,
     /// Seats for requests that run at once, shared out among priority levels.
@@ -73,6 +75,7 @@ impl Options {
             front_proxy: None,
             checks: Vec::new(),
             request_timeout: Duration::from_secs(60),
+            store_times: None,
             audit: None,
             requests_inflight_max: 600,
         }
@@ -153,11 +156,16 @@ impl App {
     /// The text of `/metrics`.
     pub(crate) fn metrics_page(&self) -> String {
         let mut page = Page::default();
+        self.metrics.render(&mut page);
+        metrics::objects(self.registry(), &mut page);
+        if let Some(store) = &self.options.store_times {
+            store.render(&mut page);
+        }
         self.fairness.render(&mut page);
         if let Some(audit) = &self.options.audit {
             audit.render(&mut page);
         }
-        self.metrics.render() + &page.finish()
+        page.finish()
     }
 
     /// Whether a request is allowed, and by what; for the audit log, which asks again.

@@ -15,7 +15,7 @@ mod work;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use beeline_api::kinds::{FLOW_SCHEMA, PRIORITY_LEVEL_CONFIGURATION, flowcontrol};
@@ -80,6 +80,8 @@ pub(crate) struct Arrival<'a> {
 
 /// A request that was let in, or not.
 pub(crate) struct Admitted {
+    /// For how long it stood in a queue.
+    pub(crate) waited: Duration,
     headers: Option<Headers>,
     /// None for one that takes no part; an error for one that was turned away.
     pub(crate) ticket: Result<Option<Ticket>, ApiError>,
@@ -97,10 +99,10 @@ impl Fairness {
     pub(crate) async fn enter(&self, registry: &Registry, arrival: &Arrival<'_>) -> Admitted {
         let info = &arrival.info;
         if info.is_long_running() && info.verb != "watch" {
-            return Admitted { headers: None, ticket: Ok(None) };
+            return Admitted { waited: Duration::ZERO, headers: None, ticket: Ok(None) };
         }
         let Some(way) = self.find(arrival) else {
-            return Admitted { headers: None, ticket: Ok(None) };
+            return Admitted { waited: Duration::ZERO, headers: None, ticket: Ok(None) };
         };
         let seats = match work::depends_on_objects(info, arrival.query) && !way.level.is_exempt() {
             true => {
@@ -111,8 +113,10 @@ impl Fairness {
         };
         let flow = || deal::hash(&way.schema.name, way.schema.flow(arrival.user, info));
         let patience = arrival.timeout / PATIENCE_PART;
+        let began = Instant::now();
         let entered = way.level.enter(&way.counts, seats, flow, patience).await;
         Admitted {
+            waited: began.elapsed(),
             headers: way.headers.clone(),
             ticket: entered.map(Some).map_err(|why| {
                 tracing::debug!(?why, schema = way.schema.name, user = arrival.user, "turned away");

@@ -63,7 +63,7 @@ impl Verb {
     }
 
     /// As metrics name it.
-    fn label(self) -> &'static str {
+    pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::List => "LIST",
@@ -105,7 +105,7 @@ pub(crate) async fn handle(app: &Arc<App>, asked: &Asked, path: &ResourcePath, b
     }
     if kind.plural == "pods" && path.subresource.as_deref() == Some("log") && verb == Verb::Get {
         let answer = or_error(logs::answer(app, asked, kind, path).await);
-        return Done { answer, verb: "CONNECT", streaming: true };
+        return Done::stream("CONNECT", answer);
     }
     if kind.plural == "serviceaccounts" && path.subresource.as_deref() == Some("token") {
         return Done::new(label, or_error(token_answer(app, asked, verb, path, body).await));
@@ -113,7 +113,7 @@ pub(crate) async fn handle(app: &Arc<App>, asked: &Asked, path: &ResourcePath, b
     match target(kind, path, verb) {
         Ok(target) if verb == Verb::Watch => {
             let answer = or_error(watch::answer(app, asked, &target).await);
-            Done { answer, verb: label, streaming: true }
+            Done::stream(label, answer)
         }
         Ok(target) => Done::new(label, or_error(perform(app, asked, verb, &target, body).await)),
         Err(error) => Done::new(label, answer::error(&error)),

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use beeline_api::ApiError;
 use beeline_auth::{Identity, Target};
 use beeline_registry::Caller;
@@ -24,9 +24,11 @@ use crate::app::{self, App};
 use crate::audit::{Subject, Trail};
 use crate::fairness::Arrival;
 use crate::info::RequestInfo;
+use crate::metrics::Outcome;
 use crate::query::Query;
+use crate::resource::Verb;
 use crate::route::{self, Route};
-use crate::{aggregate, authenticate, body, flows, health, media, resource};
+use crate::{aggregate, authenticate, body, flows, health, labels, media, resource};
 
 /// Who has not been recognised.
 static NOBODY: Identity = Identity {
@@ -56,6 +58,10 @@ impl Asked {
         RequestInfo::of(&self.method, &self.query, self.uri.path(), route)
     }
 
+    fn verb(&self, route: &Route) -> &'static str {
+        verb_of(&self.method, &self.query, route)
+    }
+
     fn is_read(&self) -> bool {
         self.method == Method::GET || self.method == Method::HEAD
     }
@@ -67,11 +73,18 @@ pub(crate) struct Done {
     /// `GET`, `LIST`, `WATCH`, ...
     pub(crate) verb: &'static str,
     pub(crate) streaming: bool,
+    /// For how long it stood in a queue.
+    pub(crate) waited: Duration,
 }
 
 impl Done {
     pub(crate) fn new(verb: &'static str, answer: Answer) -> Self {
-        Self { answer, verb, streaming: false }
+        Self { answer, verb, streaming: false, waited: Duration::ZERO }
+    }
+
+    /// One whose answer lasts as long as the client likes.
+    pub(crate) fn stream(verb: &'static str, answer: Answer) -> Self {
+        Self { streaming: true, ..Self::new(verb, answer) }
     }
 }
 
@@ -123,11 +136,12 @@ pub(crate) async fn handle(app: &Arc<App>, peer: &Peer, request: Request<Body>) 
         }
         Err(error) => {
             let refused = answer::error(&error);
-            let (verb, code) = (verb_of(&parts.method), refused.status().as_u16());
+            let (verb, code) = (verb_of(&parts.method, &query, &route), refused.status().as_u16());
             if let Some(trail) = trail {
                 trail.refused(code, &error.message);
             }
-            app.metrics.answered(verb, code, started.elapsed(), false);
+            let labels = labels::of_path(&route, verb);
+            app.metrics.requests.answered(labels, Outcome::of(code, started.elapsed()));
             refused
         }
     };
@@ -152,25 +166,29 @@ async fn recognized(
         trail.authorized(allowed, &reason);
     }
     let limit = asked.query.timeout(app.options.request_timeout);
+    let _inflight = app.metrics.requests.begin(!info.is_read());
     let handled = tokio::time::timeout(limit, dispatch(app, asked, route, body, trail.as_mut()));
     let handled = AssertUnwindSafe(handled).catch_unwind().await;
     let done = match handled {
         Ok(Ok(done)) => done,
         Ok(Err(_)) => {
             let text = "Timeout: request did not complete within requested timeout - context deadline exceeded";
-            Done::new("TIMEOUT", answer::error(&ApiError::new(504, "Timeout", text)))
+            Done::new(asked.verb(route), answer::error(&ApiError::new(504, "Timeout", text)))
         }
-        Err(panic) => return panicked(app, asked, trail, &*panic, started),
+        Err(panic) => return panicked(app, asked, route, trail, &*panic, started),
     };
-    let Done { mut answer, verb, streaming } = done;
-    app.metrics.answered(verb, answer.status().as_u16(), started.elapsed(), streaming);
+    let Done { mut answer, verb, streaming, waited } = done;
+    let took = started.elapsed();
+    let code = answer.status().as_u16();
+    let bytes = answer.body().size_hint().exact();
+    let outcome = Outcome { code, took, waited, bytes, streaming };
+    app.metrics.requests.answered(labels::of(app, asked, route, verb), outcome);
     if let Some(trail) = trail {
         answer = match streaming {
             true => trail.stream(answer),
             false => trail.complete(answer).await,
         };
     }
-    let (code, took) = (answer.status().as_u16(), started.elapsed());
     tracing::debug!(
         verb,
         path = asked.uri.path(),
@@ -186,6 +204,7 @@ async fn recognized(
 fn panicked(
     app: &App,
     asked: &Asked,
+    route: &Route,
     trail: Option<Trail>,
     panic: &(dyn Any + Send),
     started: Instant,
@@ -197,7 +216,8 @@ fn panicked(
     if let Some(trail) = trail {
         trail.panicked(&format!("APIServer panic'd: {}", text.unwrap_or("?")));
     }
-    app.metrics.answered(verb_of(&asked.method), 500, started.elapsed(), false);
+    let labels = labels::of(app, asked, route, asked.verb(route));
+    app.metrics.requests.answered(labels, Outcome::of(500, started.elapsed()));
     answer::error(&ApiError::new(500, "InternalError", message))
 }
 
@@ -211,7 +231,7 @@ async fn dispatch(
     let path = asked.uri.path();
     let anonymous = asked.caller.user == "system:anonymous";
     if anonymous && app.authorize(&asked.caller, "get", Target::Path(path)).is_err() {
-        return Done::new(verb_of(&asked.method), answer::error(&answer::unauthorized()));
+        return Done::new(asked.verb(route), answer::error(&answer::unauthorized()));
     }
     let arrival = Arrival {
         user: &asked.caller.user,
@@ -223,9 +243,10 @@ async fn dispatch(
     let admitted = app.fairness.enter(app.registry(), &arrival).await;
     let mut done = match &admitted.ticket {
         Ok(_seats) => handler(app, asked, route, body, trail).await,
-        Err(refused) => Done::new(verb_of(&asked.method), answer::error(refused)),
+        Err(refused) => Done::new(asked.verb(route), answer::error(refused)),
     };
     admitted.mark(&mut done.answer);
+    done.waited = admitted.waited;
     done
 }
 
@@ -246,12 +267,12 @@ async fn handler(
                 trail.request(&asked.headers, &bytes);
                 Body::from(bytes)
             }
-            Err(error) => return Done::new(verb_of(&asked.method), answer::error(&error)),
+            Err(error) => return Done::new(asked.verb(route), answer::error(&error)),
         },
     };
     match route {
         Route::Resource(target) => resource::handle(app, asked, target, body).await,
-        other => Done::new(verb_of(&asked.method), document(app, asked, other).await),
+        other => Done::new(asked.verb(route), document(app, asked, other).await),
     }
 }
 
@@ -385,8 +406,11 @@ async fn grpc(app: &App, identity: Option<&Identity>, mut request: Request<Body>
     }
 }
 
-/// For requests that are not about objects.
-fn verb_of(method: &Method) -> &'static str {
+/// As metrics name it.
+fn verb_of(method: &Method, query: &Query, route: &Route) -> &'static str {
+    if let Route::Resource(at) = route {
+        return Verb::of(method, query, at).map_or("OTHER", Verb::label);
+    }
     match *method {
         Method::GET | Method::HEAD => "GET",
         Method::POST => "POST",

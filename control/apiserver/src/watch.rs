@@ -13,7 +13,9 @@ use serde_json::json;
 
 use crate::answer::{self, Answer};
 use crate::app::App;
+use crate::labels;
 use crate::media;
+use crate::metrics::{Open, WatchCounts};
 use crate::render::Renderer;
 use crate::service::Asked;
 
@@ -22,30 +24,13 @@ const WRITE_BYTES_MAX: usize = 64 * 1024;
 /// The code of a revision that is no longer remembered.
 const EXPIRED: u16 = 410;
 
-/// Counts a watch for as long as its body lives.
-struct Counted {
-    app: Arc<App>,
-    plural: &'static str,
-}
-
-impl Counted {
-    fn new(app: &Arc<App>, plural: &'static str) -> Self {
-        app.metrics.watching(plural, 1);
-        Self { app: Arc::clone(app), plural }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.app.metrics.watching(self.plural, -1);
-    }
-}
-
 struct State {
     watch: Option<ObjectWatch>,
     renderer: Renderer,
     first: bool,
-    counted: Counted,
+    app: Arc<App>,
+    counts: Arc<WatchCounts>,
+    _open: Open,
 }
 
 /// Answers a watch of a collection, or of one object by its name.
@@ -57,6 +42,7 @@ pub(crate) async fn answer(
     let form = media::form(asked.accept())?;
     let renderer = Renderer::new(target.kind, form, &asked.query)?;
     let mut options = asked.query.watch(target.kind)?;
+    let labels = labels::of_watch(target);
     let mut target = target.clone();
     if let Some(name) = target.name.take() {
         options.fields = beeline_api::selectors::FieldSelector::name_is(&name);
@@ -65,8 +51,14 @@ pub(crate) async fn answer(
         Err(error) if error.code == EXPIRED => return Ok(expired(&error)),
         watch => watch?,
     };
-    let counted = Counted::new(app, target.kind.plural);
-    let state = State { watch: Some(watch), renderer, first: true, counted };
+    let state = State {
+        watch: Some(watch),
+        renderer,
+        first: true,
+        app: Arc::clone(app),
+        counts: app.metrics.watches.of(target.kind),
+        _open: app.metrics.requests.open(labels),
+    };
     let lines = stream::unfold(state, |mut state| async move {
         let bytes = state.next().await?;
         Some((Ok::<_, std::convert::Infallible>(bytes), state))
@@ -93,14 +85,18 @@ impl State {
         let watch = self.watch.as_mut()?;
         let first = tokio::select! {
             biased;
-            () = self.counted.app.stopping.cancelled() => None,
+            () = self.app.stopping.cancelled() => None,
             event = watch.next() => event,
         };
         let mut out = BytesMut::new();
         let mut next = first;
         loop {
             match next {
-                Some(event) => self.renderer.event(&event, &mut self.first, &mut out),
+                Some(event) => {
+                    let before = out.len();
+                    self.renderer.event(&event, &mut self.first, &mut out);
+                    self.counts.sent(out.len() - before);
+                }
                 None => {
                     self.watch = None;
                     break;

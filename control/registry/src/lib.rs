@@ -52,7 +52,8 @@ pub use encryption::{Encryption, EncryptionError};
 pub use object::{Deleted, EventKind, List, Object, WatchEvent};
 pub use options::{
     Caller, DeleteOptions, FieldValidation, ListOptions, Options, Ownership, Patch, Preconditions,
-    Propagation, Subresource, Target, VersionMatch, Warnings, WatchOptions, WriteOptions,
+    Propagation, StoreObserver, Subresource, Target, VersionMatch, Warnings, WatchOptions,
+    WriteOptions,
 };
 pub use quota::QuotaUse;
 pub use registry::{OpenError, Registry};

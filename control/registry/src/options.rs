@@ -16,6 +16,9 @@ use serde_json::Value;
 use crate::encryption::Encryption;
 use crate::webhooks::Webhooks;
 
+/// Takes an operation of the store, the kind and the time.
+pub type StoreObserver = Arc<dyn Fn(&'static str, &'static KindInfo, Duration) + Send + Sync>;
+
 /// How a registry is opened.
 #[derive(Clone)]
 pub struct Options {
@@ -39,6 +42,8 @@ pub struct Options {
     pub webhooks: Option<Arc<dyn Webhooks>>,
     /// How values are encrypted in the store; without it they are not.
     pub encryption: Option<Arc<Encryption>>,
+    /// Told how long the store took for a `create`, `update` or `delete`.
+    pub store_observed: Option<StoreObserver>,
     /// Wall time for timestamps.
     pub clock: Arc<dyn Clock>,
 }
@@ -56,6 +61,7 @@ impl Default for Options {
             authorizer: Arc::new(StaticAuthorizer),
             webhooks: None,
             encryption: None,
+            store_observed: None,
             clock: Arc::new(SystemClock),
         }
     }

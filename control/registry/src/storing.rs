@@ -1,6 +1,7 @@
 //! Putting values into the store, and what its refusals mean to a client.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use beeline_api::{ApiError, KindInfo};
 use beeline_store::{Revision, StoreError};
@@ -55,13 +56,21 @@ pub(crate) async fn put(
     let encryption = inner.options.encryption.as_deref();
     let sealed = encryption::seal(encryption, place.kind, place.key, &text);
     let sealed = sealed.map_err(PutError::Refused)?;
-    let written = match expected {
-        None => inner.store.create(place.key, sealed).await,
-        Some(at) => inner.store.update(place.key, sealed, at).await,
+    let began = Instant::now();
+    let (operation, written) = match expected {
+        None => ("create", inner.store.create(place.key, sealed).await),
+        Some(at) => ("update", inner.store.update(place.key, sealed, at).await),
     };
+    observe(registry, operation, place.kind, began);
     let revision = written.map_err(|e| PutError::Refused(refusal(place, e)))?;
     inner.cache.reach(revision).await.map_err(PutError::Unseen)?;
     Ok(Arc::new(Object::written(text, value, revision)))
+}
+
+fn observe(registry: &Registry, operation: &'static str, kind: &'static KindInfo, began: Instant) {
+    if let Some(observed) = &registry.inner.options.store_observed {
+        observed(operation, kind, began.elapsed());
+    }
 }
 
 /// Removes; gives the last state with the revision of the removal.
@@ -70,12 +79,10 @@ pub(crate) async fn remove(
     place: Place<'_>,
     last: &Object,
 ) -> Result<Arc<Object>, ApiError> {
-    let revision = registry
-        .inner
-        .store
-        .delete(place.key, last.revision)
-        .await
-        .map_err(|e| refusal(place, e))?;
+    let began = Instant::now();
+    let removed = registry.inner.store.delete(place.key, last.revision).await;
+    observe(registry, "delete", place.kind, began);
+    let revision = removed.map_err(|e| refusal(place, e))?;
     registry.inner.cache.reach(revision).await?;
     Ok(Arc::new(last.at(revision)))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use beeline_api::Kinds;
-use beeline_apiserver::{NodeConnector, Options, Server};
+use beeline_apiserver::{NodeConnector, Options, Server, StoreTimes};
 use beeline_auth::service_account::Issuer;
 use beeline_auth::{Authority, ClientCertificates, ServerNames, client_config, server_config};
 use beeline_kit::Tasks;
@@ -84,7 +84,11 @@ impl Fixture {
         let limits = beeline_store::Options { segment_bytes: 1 << 20, ..Default::default() };
         let store = Embedded::open(&dir.path().join("store"), limits, &tasks).await.unwrap();
         let webhooks = Some(Arc::new(beeline_apiserver::Webhooks) as _);
-        let history = beeline_registry::Options { webhooks, ..history };
+        let times = Arc::new(StoreTimes::default());
+        let observed = Arc::clone(&times);
+        let store_observed: Option<beeline_registry::StoreObserver> =
+            Some(Arc::new(move |operation, kind, took| observed.observe(operation, kind, took)));
+        let history = beeline_registry::Options { webhooks, store_observed, ..history };
         let registry = Registry::open(store, history, &tasks).await.unwrap();
         let now = SystemTime::now();
         let authority = Authority::open(dir.path(), now).unwrap();
@@ -97,6 +101,7 @@ impl Fixture {
         let mut options = Options::new(registry.clone(), ca);
         options.tokens = Some(Arc::new(Issuer::open(&authority).unwrap()));
         options.address = address.to_string();
+        options.store_times = Some(times);
         change(&mut options);
         let server = Server::new(options, &tasks);
         server.listen(listener, tls);

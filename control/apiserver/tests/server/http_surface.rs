@@ -30,7 +30,11 @@ async fn who_may_see_what() {
     }
     assert_eq!(fixture.admin("GET", "/metrics", &[], "").await.code, 200);
     let metrics = fixture.admin("GET", "/metrics", &[], "").await.text();
-    assert!(metrics.contains("apiserver_request_total{verb=\"GET\",code=\"401\"}"), "{metrics}");
+    let of = "group=\"\",version=\"v1\",resource=\"pods\",subresource=\"\",scope=\"cluster\"";
+    let line = format!(
+        "apiserver_request_total{{verb=\"LIST\",dry_run=\"\",{of},component=\"apiserver\",code=\"401\"}}"
+    );
+    assert!(metrics.contains(&line), "{metrics}");
     let bob = fixture.authority.client("bob", Some("devs"), SystemTime::now()).unwrap();
     assert_eq!(fixture.request(Some(&bob), "GET", "/apis/", &[], "").await.code, 200);
     let got = fixture.request(Some(&bob), "GET", "/metrics", &[], "").await;
@@ -198,11 +202,10 @@ async fn watches_end_when_the_server_drains() {
     let watching = fixture.admin("GET", path, &[], "");
     let stopping = async {
         let opened = || async {
-            fixture
-                .admin("GET", "/metrics", &[], "")
-                .await
-                .text()
-                .contains("resource=\"configmaps\"} 1")
+            fixture.admin("GET", "/metrics", &[], "").await.text().lines().any(|line| {
+                line.starts_with("apiserver_longrunning_requests{verb=\"WATCH\"")
+                    && line.ends_with(" 1")
+            })
         };
         while !opened().await {}
         fixture.server.stop(std::time::Duration::from_secs(5)).await;

@@ -20,6 +20,7 @@ mod hook;
 mod http_surface;
 mod kinds;
 mod kubectl;
+mod metrics;
 mod nodes;
 mod policies;
 mod quota;
