@@ -43,6 +43,8 @@ pub struct Options {
     pub checks: Vec<Check>,
     /// After this a request that is no stream is answered with 504.
     pub request_timeout: Duration,
+    /// For how long requests are still taken after `/readyz` has begun to fail.
+    pub shutdown_delay: Duration,
     /// What the registry's store calls took, to be shown.
     pub store_times: Option<Arc<StoreTimes>>,
     /// Where requests are recorded; without it they are not.
@@ -75,6 +77,7 @@ impl Options {
             front_proxy: None,
             checks: Vec::new(),
             request_timeout: Duration::from_secs(60),
+            shutdown_delay: Duration::ZERO,
             store_times: None,
             audit: None,
             requests_inflight_max: 600,
@@ -92,7 +95,9 @@ pub(crate) struct App {
     remote: ArcSwap<Remote>,
     /// Runs what outlives a request.
     pub(crate) tasks: Tasks,
-    /// Cancelled when streams have to end.
+    /// Cancelled when nobody should come any more: `/readyz` fails.
+    pub(crate) leaving: CancellationToken,
+    /// Cancelled after that, when streams and connections have to end.
     pub(crate) stopping: CancellationToken,
 }
 
@@ -120,10 +125,21 @@ impl App {
         let described = ArcSwap::from_pointee(Described::new(&options, Arc::clone(&remote)));
         let authorizer = options.registry.authorizer();
         let (metrics, remote) = (Metrics::default(), ArcSwap::from(remote));
-        let (tasks, stopping) = (tasks.child(), tasks.token());
+        let owner = tasks.token();
+        let (tasks, leaving, stopping) = (tasks.child(), owner.child_token(), owner.child_token());
         let fairness = Fairness::new(options.requests_inflight_max);
         fairness.read(&options.registry);
-        Self { options, authorizer, described, metrics, fairness, remote, tasks, stopping }
+        Self {
+            options,
+            authorizer,
+            described,
+            metrics,
+            fairness,
+            remote,
+            tasks,
+            leaving,
+            stopping,
+        }
     }
 
     /// The group versions that other servers serve.

@@ -1,7 +1,8 @@
 //! Connections: accepting, TLS, and serving HTTP/1.1 and HTTP/2 on each until it ends or the server drains.
 //!
-//! Every connection is a task of the server's own set. When that stops, listening ends at once, streams are told to
-//! end, and requests under way are finished within the grace that the owner of the set allows.
+//! Every connection is a task of the server's own set. When the server stops, `/readyz` fails first. After a delay, if
+//! one is asked for, listening ends, with those who have connected already let in; streams end, idle connections are
+//! closed, HTTP/2 is told GOAWAY and HTTP/1.1 `Connection: close`, and requests under way are finished within a grace.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -11,16 +12,18 @@ use std::time::Duration;
 use axum::body::Body;
 use beeline_auth::Identity;
 use beeline_kit::Tasks;
+use futures::FutureExt as _;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::aggregate;
 use crate::app::{App, Options};
+use crate::held::Connections;
 use crate::service::{self, Peer};
 
 /// Connections at once; one more waits in the kernel's backlog. A node takes two, a kubectl one.
@@ -33,6 +36,10 @@ const STREAM_COUNT_MAX: u32 = 1000;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Dead peers are noticed by unanswered pings.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a connection that asks for nothing is waited for when the server stops.
+const LATE: Duration = Duration::from_secs(1);
+/// How long what is no connection may take then: the audit log writes what it has.
+const FLUSH: Duration = Duration::from_secs(2);
 /// How long to leave the listener alone after a failed accept (out of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,6 +49,7 @@ pub struct Server {
     app: Arc<App>,
     tasks: Tasks,
     permits: Arc<Semaphore>,
+    connections: Arc<Connections>,
 }
 
 impl Server {
@@ -63,7 +71,8 @@ impl Server {
             let until = tasks.token();
             tasks.spawn("apiserver-audit", async move { audit.run(&until).await });
         }
-        Self { app, tasks, permits: Arc::new(Semaphore::new(CONNECTION_COUNT_MAX)) }
+        let permits = Arc::new(Semaphore::new(CONNECTION_COUNT_MAX));
+        Self { app, tasks, permits, connections: Arc::default() }
     }
 
     /// Serves a bound listener over TLS until the task set stops. May be called for several listeners.
@@ -80,23 +89,39 @@ impl Server {
         Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let server = self.clone();
+        if self.app.stopping.is_cancelled() {
+            return;
+        }
+        let held = self.connections.hold();
         self.tasks.spawn("apiserver-attached", async move {
+            let _held = held;
             server.serve(io, Peer { identity, address: None }).await;
         });
     }
 
-    /// Stops listening and ends all connections: streams at once, requests within `grace`.
+    /// Is not ready any more; after the delay of the options stops listening and ends all connections: streams at once,
+    /// requests within `grace`. The registry must serve until this returns.
     pub async fn stop(&self, grace: Duration) {
-        self.tasks.stop(grace).await;
+        self.app.leaving.cancel();
+        let delay = self.app.options.shutdown_delay;
+        if !delay.is_zero() {
+            tracing::info!(?delay, "not ready; requests are still taken");
+            tokio::time::sleep(delay).await;
+        }
+        self.app.stopping.cancel();
+        if tokio::time::timeout(grace, self.connections.ended()).await.is_err() {
+            tracing::warn!(connections = self.connections.count(), "did not end in time");
+        }
+        self.tasks.stop(FLUSH).await;
     }
 
     async fn accept(self, listener: TcpListener, tls: TlsAcceptor) {
-        let token = self.tasks.token();
+        let stopping = &self.app.stopping;
         loop {
-            let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                () = token.cancelled() => return,
-                accepted = listener.accept() => accepted,
+            let permit = stopping.run_until_cancelled(Arc::clone(&self.permits).acquire_owned());
+            let Some(Ok(permit)) = permit.await else { break };
+            let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await else {
+                break;
             };
             match accepted {
                 Ok((stream, from)) => self.connected(stream, from.ip(), tls.clone(), permit),
@@ -106,6 +131,17 @@ impl Server {
                 }
             }
         }
+        // Who is in the kernel's backlog has connected, and would be reset when the listener goes.
+        while let Some(Ok((stream, from))) = listener.accept().now_or_never() {
+            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
+            self.connected(stream, from.ip(), tls.clone(), permit);
+        }
+    }
+
+    /// A while after the server began to stop, or never.
+    async fn late(&self) {
+        self.app.stopping.cancelled().await;
+        tokio::time::sleep(LATE).await;
     }
 
     fn connected(
@@ -116,12 +152,13 @@ impl Server {
         permit: OwnedSemaphorePermit,
     ) {
         let server = self.clone();
+        let held = self.connections.hold();
         self.tasks.spawn("apiserver-connection", async move {
-            let _permit = permit;
+            let (_permit, _held) = (permit, held);
             // Small writes are whole watch events: waiting to fill a segment would only delay them.
             let _ = stream.set_nodelay(true);
             let shaken = tokio::select! {
-                () = server.app.stopping.cancelled() => return,
+                () = server.late() => return,
                 shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)) => shaken,
             };
             let stream = match shaken {
@@ -144,7 +181,9 @@ impl Server {
     {
         let app = Arc::clone(&self.app);
         let peer = Arc::new(peer);
+        let (asked, has_asked) = watch::channel(false);
         let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
+            asked.send_if_modified(|asked| !std::mem::replace(asked, true));
             let (app, peer) = (Arc::clone(&app), Arc::clone(&peer));
             async move {
                 Ok::<_, Infallible>(service::handle(&app, &peer, request.map(Body::new)).await)
@@ -155,7 +194,7 @@ impl Server {
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = self.app.stopping.cancelled() => {
+            () = self.leave(has_asked) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -163,6 +202,15 @@ impl Server {
         if let Err(error) = ended {
             tracing::debug!(error, "connection ended");
         }
+    }
+}
+
+impl Server {
+    /// When a connection should end. One that was made just now has its first request coming.
+    async fn leave(&self, mut has_asked: watch::Receiver<bool>) {
+        self.app.stopping.cancelled().await;
+        let first = has_asked.wait_for(|asked| *asked);
+        let _ = tokio::time::timeout(LATE, first).await;
     }
 }
 

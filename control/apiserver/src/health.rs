@@ -12,7 +12,7 @@ pub(crate) fn answer(app: &App, endpoint: &str, only: Option<&str>, verbose: boo
     let mut results = vec![("ping", true)];
     if endpoint != "livez" {
         results.extend(app.options.checks.iter().map(|check| (check.name, (check.holds)())));
-        results.push(("shutdown", !app.stopping.is_cancelled()));
+        results.push(("shutdown", !app.leaving.is_cancelled()));
     }
     if let Some(only) = only {
         results.retain(|(name, _)| *name == only);

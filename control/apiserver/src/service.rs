@@ -12,12 +12,11 @@ use beeline_api::ApiError;
 use beeline_auth::{Identity, Target};
 use beeline_registry::Caller;
 use futures::FutureExt as _;
-use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, ETAG, HeaderMap, USER_AGENT};
+use http::header::{ACCEPT, ALLOW, ETAG, HeaderMap, USER_AGENT};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Request, StatusCode, Uri};
 use hyper::upgrade::OnUpgrade;
-use tower::Service as _;
 
 use crate::answer::{self, Answer};
 use crate::app::{self, App};
@@ -28,7 +27,7 @@ use crate::metrics::Outcome;
 use crate::query::Query;
 use crate::resource::Verb;
 use crate::route::{self, Route};
-use crate::{aggregate, authenticate, body, flows, health, labels, media, resource};
+use crate::{aggregate, authenticate, body, flows, grpc, health, labels, media, resource};
 
 /// Who has not been recognised.
 static NOBODY: Identity = Identity {
@@ -99,8 +98,8 @@ pub(crate) struct Peer {
 
 /// Answers one request.
 pub(crate) async fn handle(app: &Arc<App>, peer: &Peer, request: Request<Body>) -> Answer {
-    if is_grpc(request.headers()) {
-        return grpc(app, peer.identity.as_ref(), request).await;
+    if grpc::is_grpc(request.headers()) {
+        return grpc::answer(app, peer.identity.as_ref(), request).await;
     }
     let started = Instant::now();
     let (mut parts, body) = request.into_parts();
@@ -387,23 +386,6 @@ fn index() -> Answer {
         "/version",
     ];
     answer::json(StatusCode::OK, &serde_json::json!({ "paths": paths }))
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
-
-async fn grpc(app: &App, identity: Option<&Identity>, mut request: Request<Body>) -> Answer {
-    let Some(router) = &app.options.grpc else {
-        return answer::text(StatusCode::NOT_FOUND, "no gRPC service here\n");
-    };
-    if let Some(identity) = identity {
-        request.extensions_mut().insert(identity.clone());
-    }
-    match router.clone().call(request).await {
-        Ok(answer) => answer,
-        Err(never) => match never {},
-    }
 }
 
 /// As metrics name it.

@@ -11,6 +11,7 @@ mod admission;
 mod aggregated;
 mod audit;
 mod custom;
+mod drain;
 mod errors;
 mod everyday;
 mod eviction;
