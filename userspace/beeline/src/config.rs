@@ -95,6 +95,27 @@ pub struct NodeOptions {
     /// [default: 50 per processor, 100 to 600]
     #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_requests_inflight: Option<u32>,
+    /// What of which request is recorded: an audit.k8s.io/v1 Policy. Goes with --audit-log
+    #[arg(long, value_name = "FILE")]
+    pub audit_policy: Option<PathBuf>,
+    /// Where requests are recorded, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub audit_log: Option<PathBuf>,
+    /// The size at which the audit log is renamed and begun anew [default: 100]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    pub audit_log_max_size: Option<u64>,
+    /// How many former audit logs are kept; 0 for all [default: 10]
+    #[arg(long, value_name = "FILES")]
+    pub audit_log_max_backups: Option<usize>,
+    /// The days after which former audit logs are removed; 0 for never [default: 0]
+    #[arg(long, value_name = "DAYS")]
+    pub audit_log_max_age: Option<u64>,
+    /// Which kinds are encrypted in the store and by which keys: an apiserver.config.k8s.io/v1 EncryptionConfiguration
+    #[arg(long, value_name = "FILE")]
+    pub encryption_config: Option<PathBuf>,
+    /// How long requests are still taken after /readyz has begun to fail, when the server stops [default: 0]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub shutdown_delay: Option<u64>,
     /// The cluster's DNS domain [default: cluster.local]
     #[arg(long, value_name = "DOMAIN")]
     pub cluster_domain: Option<String>,
@@ -249,6 +270,20 @@ pub struct Config {
     pub map_size: Vec<MapSize>,
     /// How many requests the API answers at once.
     pub max_requests_inflight: u32,
+    /// What of which request is recorded.
+    pub audit_policy: Option<PathBuf>,
+    /// Where requests are recorded.
+    pub audit_log: Option<PathBuf>,
+    /// The size at which that is begun anew.
+    pub audit_log_max_size: u64,
+    /// How many former ones are kept.
+    pub audit_log_max_backups: usize,
+    /// The days after which these are removed.
+    pub audit_log_max_age: u64,
+    /// Which kinds are encrypted in the store.
+    pub encryption_config: Option<PathBuf>,
+    /// Seconds for which requests are still taken when the server stops.
+    pub shutdown_delay: u64,
     /// The cluster's DNS domain.
     pub cluster_domain: String,
     /// The server to join.
@@ -307,6 +342,13 @@ impl Config {
             flow_records: options.flow_records.unwrap_or(true),
             map_size: options.map_size,
             max_requests_inflight: options.max_requests_inflight.unwrap_or_else(requests_at_once),
+            audit_policy: options.audit_policy,
+            audit_log: options.audit_log,
+            audit_log_max_size: options.audit_log_max_size.unwrap_or(100),
+            audit_log_max_backups: options.audit_log_max_backups.unwrap_or(10),
+            audit_log_max_age: options.audit_log_max_age.unwrap_or(0),
+            encryption_config: options.encryption_config,
+            shutdown_delay: options.shutdown_delay.unwrap_or(0),
             cluster_domain: options.cluster_domain.unwrap_or_else(|| "cluster.local".into()),
             server: options.server,
             token: options.token,
@@ -390,6 +432,13 @@ fn merge(flags: NodeOptions, file: NodeOptions) -> NodeOptions {
         flow_records: flags.flow_records.or(file.flow_records),
         map_size: either(flags.map_size, file.map_size),
         max_requests_inflight: flags.max_requests_inflight.or(file.max_requests_inflight),
+        audit_policy: flags.audit_policy.or(file.audit_policy),
+        audit_log: flags.audit_log.or(file.audit_log),
+        audit_log_max_size: flags.audit_log_max_size.or(file.audit_log_max_size),
+        audit_log_max_backups: flags.audit_log_max_backups.or(file.audit_log_max_backups),
+        audit_log_max_age: flags.audit_log_max_age.or(file.audit_log_max_age),
+        encryption_config: flags.encryption_config.or(file.encryption_config),
+        shutdown_delay: flags.shutdown_delay.or(file.shutdown_delay),
         cluster_domain: flags.cluster_domain.or(file.cluster_domain),
         server: flags.server.or(file.server),
         token: flags.token.or(file.token),

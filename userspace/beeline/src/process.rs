@@ -123,6 +123,9 @@ async fn serve(config: Arc<Config>, instance: Instance) -> anyhow::Result<()> {
         error = fatal => Err(error),
     };
     up::notify("STOPPING=1");
+    if let Some(server) = &server {
+        server.drain().await;
+    }
     tasks.stop(DRAIN).await;
     if let Some(server) = server {
         server.close().await;

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use beeline_alloc::PodCidrs;
-use beeline_apiserver::Check;
+use beeline_apiserver::{AuditLog, AuditOptions, Check, StoreTimes};
 use beeline_auth::{
     Authority, Certified, ClientCertificates, FRONT_PROXY_CLIENT, Identity, JoinToken, ServerNames,
     StaticAuthorizer, service_account::Issuer,
@@ -18,7 +18,7 @@ use beeline_auth::{
 use beeline_controllers::apiservice::Authorities;
 use beeline_feed::Feed;
 use beeline_kit::{SystemClock, Tasks};
-use beeline_registry::{Caller, Registry};
+use beeline_registry::{Caller, Encryption, Registry};
 use tokio::net::TcpListener;
 
 use crate::{config::Config, connector::FeedConnector};
@@ -63,16 +63,18 @@ impl Server {
             Authority::open(&config.data_dir, now).context("open the cluster's authority")?,
         );
         let token = Arc::new(JoinToken::open(&authority).context("open the join token")?);
+        let audit = audit(&config)?;
         let engine = Engine::open(&config, tasks).await?;
-        let registry = open_registry(&config, &engine, tasks).await?;
+        let times = Arc::new(StoreTimes::default());
+        let registry = open_registry(&config, &engine, &times, tasks).await?;
         let issuer = Issuer::open(&authority).context("open the key of service account tokens")?;
         let issuer = Arc::new(issuer);
         let feed = start_feed(&config, &registry, &authority, (&token, &issuer), tasks);
         let proxy = Authority::open_front_proxy(&config.data_dir, now)
             .context("open the front proxy's authority")?;
         let shown = proxy.front_proxy_client(now).context("issue the front proxy's certificate")?;
-        let known = (&*authority, issuer, shown);
-        let api = start_api(&config, &registry, known, &feed, &engine, tasks);
+        let known = Known { config: &config, authority: &authority, engine: &engine, feed: &feed };
+        let api = start_api(&known, &registry, (issuer, shown), (audit, times), tasks);
         let tls = tls(&config, &authority, now)?;
         api.listen(listener, tls);
         start_loops(&config, &registry, (&authority, &proxy), tasks)?;
@@ -98,9 +100,13 @@ impl Server {
         anyhow::Error::new(error).context("the store failed and stopped taking writes")
     }
 
-    /// End connections and close the store, so that the next start need not check it.
-    pub async fn close(&self) {
+    /// Finish what clients have begun. All else must still run: requests need it.
+    pub async fn drain(&self) {
         self.api.stop(GRACE).await;
+    }
+
+    /// Close the store, so that the next start need not check it.
+    pub async fn close(&self) {
         self.engine.close().await;
     }
 }
@@ -108,9 +114,16 @@ impl Server {
 async fn open_registry(
     config: &Config,
     engine: &Engine,
+    times: &Arc<StoreTimes>,
     tasks: &Tasks,
 ) -> anyhow::Result<Registry> {
+    let observed = Arc::clone(times);
+    let encryption = config.encryption_config.as_deref().map(Encryption::open).transpose()?;
     let options = beeline_registry::Options {
+        encryption: encryption.map(Arc::new),
+        store_observed: Some(Arc::new(move |operation, kind, took| {
+            observed.observe(operation, kind, took);
+        })),
         service_cidrs: config.service_cidr.all().collect(),
         node_ports: (config.service_node_port_range.first, config.service_node_port_range.last),
         reserved_ips: vec![cluster_dns(config).into()],
@@ -140,14 +153,37 @@ fn start_feed(
     Feed::start(registry.client(Caller::system("feed")), feed, tasks)
 }
 
+/// Opened first: a wrong policy refuses the start.
+fn audit(config: &Config) -> anyhow::Result<Option<AuditLog>> {
+    let Some((policy, log)) = config.audit_policy.clone().zip(config.audit_log.clone()) else {
+        return Ok(None);
+    };
+    let options = AuditOptions {
+        policy,
+        log,
+        size_max_mib: config.audit_log_max_size,
+        backups_max: config.audit_log_max_backups,
+        age_max_days: config.audit_log_max_age,
+    };
+    Ok(Some(AuditLog::open(&options)?))
+}
+
+/// What the API server is told of the rest.
+struct Known<'a> {
+    config: &'a Config,
+    authority: &'a Authority,
+    engine: &'a Engine,
+    feed: &'a Feed,
+}
+
 fn start_api(
-    config: &Config,
+    known: &Known<'_>,
     registry: &Registry,
-    (authority, tokens, front_proxy): (&Authority, Arc<Issuer>, Certified),
-    feed: &Feed,
-    engine: &Engine,
+    (tokens, front_proxy): (Arc<Issuer>, Certified),
+    (audit, times): (Option<AuditLog>, Arc<StoreTimes>),
     tasks: &Tasks,
 ) -> beeline_apiserver::Server {
+    let Known { config, authority, engine, feed } = *known;
     let mut options =
         beeline_apiserver::Options::new(registry.clone(), authority.certificate_pem().to_owned());
     options.address = config.api_url().trim_start_matches("https://").to_owned();
@@ -155,6 +191,9 @@ fn start_api(
     options.front_proxy = Some(front_proxy);
     options.nodes = Some(Arc::new(FeedConnector::new(feed.clone(), registry.clone())));
     options.grpc = Some(tonic::service::Routes::new(feed.service()).prepare().into_axum_router());
+    options.audit = audit.map(Arc::new);
+    options.store_times = Some(times);
+    options.shutdown_delay = Duration::from_secs(config.shutdown_delay);
     options.requests_inflight_max = config.max_requests_inflight;
     let engine = engine.clone();
     options.checks = vec![Check { name: "store", holds: Arc::new(move || engine.holds()) }];

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{cli::StopArgs, instance, output};
 
-/// How long a process may take to end by itself.
-const END_LIMIT: Duration = Duration::from_secs(15);
+/// How long a process may take to end by itself: requests of clients have five seconds, then tasks have ten.
+const END_LIMIT: Duration = Duration::from_secs(30);
 /// The name of the file in the data directory that says what was made where.
 const FOOTPRINT: &str = "footprint.json";
 
@@ -148,7 +148,8 @@ fn end(run_dir: &Path) -> anyhow::Result<()> {
     while instance::holder(run_dir)? == Some(pid) {
         if start.elapsed() > END_LIMIT {
             bail!(
-                "process {pid} has not ended after {END_LIMIT:?}: see its log, or end it with `kill -9 {pid}`"
+                "process {pid} has not ended after {END_LIMIT:?}: see its log; wait if it has a --shutdown-delay, or end it \
+                 with `kill -9 {pid}`"
             );
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -34,6 +34,12 @@ impl Config {
         if self.role.serves() {
             self.store.etcd()?;
         }
+        if self.audit_policy.is_some() != self.audit_log.is_some() {
+            bail!(
+                "--audit-policy and --audit-log go together: one says what is recorded, the other where; give both or \
+                 neither"
+            );
+        }
         if self.role == Role::Agent {
             let server = self.server.as_deref().context(
                 "an agent needs a server to join: give --server https://HOST:6443 and --token",
@@ -160,6 +166,7 @@ mod tests {
             (refused(Role::Up, |o| o.node_name = Some("bad_name".into())), "RFC 1123"),
             (refused(Role::Up, |o| o.cluster_domain = Some("a b".into())), "--cluster-domain"),
             (refused(Role::Up, |o| o.tls_san = vec!["a b".into()]), "--tls-san"),
+            (refused(Role::Up, |o| o.audit_log = Some("x".into())), "give both"),
             (refused(Role::Up, |o| o.log = Some("info,=x=y".into())), "--log"),
             (refused(Role::Agent, |_| ()), "--server https://HOST:6443"),
             (refused(Role::Agent, |o| o.server = Some("foo".into())), "https://192.0.2.1:6443"),
