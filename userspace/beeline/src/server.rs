@@ -64,9 +64,10 @@ impl Server {
         );
         let token = Arc::new(JoinToken::open(&authority).context("open the join token")?);
         let audit = audit(&config)?;
+        let encryption = config.encryption_config.as_deref().map(Encryption::open).transpose()?;
         let engine = Engine::open(&config, tasks).await?;
         let times = Arc::new(StoreTimes::default());
-        let registry = open_registry(&config, &engine, &times, tasks).await?;
+        let registry = open_registry(&config, &engine, encryption, &times, tasks).await?;
         let issuer = Issuer::open(&authority).context("open the key of service account tokens")?;
         let issuer = Arc::new(issuer);
         let feed = start_feed(&config, &registry, &authority, (&token, &issuer), tasks);
@@ -114,11 +115,11 @@ impl Server {
 async fn open_registry(
     config: &Config,
     engine: &Engine,
+    encryption: Option<Encryption>,
     times: &Arc<StoreTimes>,
     tasks: &Tasks,
 ) -> anyhow::Result<Registry> {
     let observed = Arc::clone(times);
-    let encryption = config.encryption_config.as_deref().map(Encryption::open).transpose()?;
     let options = beeline_registry::Options {
         encryption: encryption.map(Arc::new),
         store_observed: Some(Arc::new(move |operation, kind, took| {
