@@ -129,17 +129,7 @@ impl App {
         let (tasks, leaving, stopping) = (tasks.child(), owner.child_token(), owner.child_token());
         let fairness = Fairness::new(options.requests_inflight_max);
         fairness.read(&options.registry);
-        Self {
-            options,
-            authorizer,
-            described,
-            metrics,
-            fairness,
-            remote,
-            tasks,
-            leaving,
-            stopping,
-        }
+        Self { options, authorizer, described, metrics, fairness, remote, tasks, leaving, stopping }
     }
 
     /// The group versions that other servers serve.

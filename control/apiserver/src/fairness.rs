@@ -11,6 +11,7 @@ mod metrics;
 mod queues;
 mod schema;
 mod shares;
+mod status;
 mod work;
 
 use std::collections::{BTreeMap, HashMap};
@@ -115,6 +116,11 @@ impl Fairness {
         let patience = arrival.timeout / PATIENCE_PART;
         let began = Instant::now();
         let entered = way.level.enter(&way.counts, seats, flow, patience).await;
+        // A request that never waits would run to its end before the next is looked at, and all would stand in the
+        // runtime's line, which is first come, first served. With a seat in hand it lets the others come to the gate.
+        if entered.is_ok() && way.level.is_shared(seats) {
+            tokio::task::yield_now().await;
+        }
         Admitted {
             waited: began.elapsed(),
             headers: way.headers.clone(),
@@ -187,18 +193,25 @@ impl Fairness {
         Some(Way { schema, level, counts, headers })
     }
 
-    /// Follows the stored objects and lends seats, until the server ends.
+    /// Follows the stored objects, tells schemas whether their level is there, and lends seats, until the server ends.
     pub(crate) async fn run(&self, registry: &Registry, until: &CancellationToken) {
         let kinds = [&FLOW_SCHEMA, &PRIORITY_LEVEL_CONFIGURATION];
         let changed = registry.changed(&kinds);
-        let mut round = tokio::time::interval(LENDING_INTERVAL);
+        let first = tokio::time::Instant::now() + LENDING_INTERVAL;
+        let mut round = tokio::time::interval_at(first, LENDING_INTERVAL);
         round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        self.read(registry);
         loop {
-            tokio::select! {
-                () = until.cancelled() => return,
-                () = changed.notified() => self.read(registry),
-                _ = round.tick() => lend(&self.current.load(), self.seats, true),
+            self.read(registry);
+            // It may wait for the store, and must not hold up the end.
+            if until.run_until_cancelled(status::write(registry)).await.is_none() {
+                return;
+            }
+            loop {
+                tokio::select! {
+                    () = until.cancelled() => return,
+                    () = changed.notified() => break,
+                    _ = round.tick() => lend(&self.current.load(), self.seats, true),
+                }
             }
         }
     }

@@ -79,7 +79,7 @@ impl Verb {
 
 /// The verb of a request, as access is decided by and as metrics name it.
 pub(crate) fn verb(asked: &Asked, path: &ResourcePath) -> Option<(&'static str, &'static str)> {
-    Verb::of(asked, path).map(|verb| (verb.name(), verb.label()))
+    Verb::of(&asked.method, &asked.query, path).map(|verb| (verb.name(), verb.label()))
 }
 
 /// Answers a request about an object, a collection or a part of an object.

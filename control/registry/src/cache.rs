@@ -229,4 +229,3 @@ impl Cache {
         self.applied.send_replace(last.0);
     }
 }
-

@@ -45,8 +45,8 @@ impl Authorizer for Access {
     }
 
     fn allowed_by(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> String {
-        let built_in = self.fixed.allows(user, groups, wanted)
-            || self.nodes.allows(user, groups, wanted);
+        let built_in =
+            self.fixed.allows(user, groups, wanted) || self.nodes.allows(user, groups, wanted);
         if built_in { String::new() } else { self.rbac.allowed_by(user, groups, wanted) }
     }
 }

@@ -92,7 +92,7 @@ pub struct NodeOptions {
     #[arg(long, value_name = "NAME=ENTRIES")]
     pub map_size: Vec<MapSize>,
     /// How many requests the API answers at once; priority levels share them out, and others wait
-    /// [default: 50 per processor, 100 to 600]
+    /// [default: 20 per processor, 40 to 600]
     #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub max_requests_inflight: Option<u32>,
     /// What of which request is recorded: an audit.k8s.io/v1 Policy. Goes with --audit-log
@@ -477,10 +477,11 @@ pub fn node_name(given: Option<String>) -> anyhow::Result<String> {
     Ok(name.to_ascii_lowercase())
 }
 
-/// Upstream's six hundred are meant for a dozen processors; on fewer, as many requests only wait for one another.
+/// Upstream's six hundred are for large machines; on a small one as many requests only wait for one another, out of the
+/// gate's sight.
 fn requests_at_once() -> u32 {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    u32::try_from(processors).unwrap_or(12).saturating_mul(50).clamp(100, 600)
+    u32::try_from(processors).unwrap_or(30).saturating_mul(20).clamp(40, 600)
 }
 
 fn cidr(octets: [u8; 4]) -> Cidrs {

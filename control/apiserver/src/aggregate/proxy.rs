@@ -64,7 +64,7 @@ pub(crate) async fn handle(app: &App, asked: &Asked, entry: &Entry, body: Body) 
         Err(why) => answer::text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     };
     let streaming = label == "WATCH" || answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-    Done { answer, verb: label, streaming }
+    Done { streaming, ..Done::new(label, answer) }
 }
 
 /// As for our own kinds, of which this is none.

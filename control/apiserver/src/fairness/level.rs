@@ -134,6 +134,11 @@ impl Level {
         }
     }
 
+    /// Whether others than one with so many seats are here. Of a level where nobody waits it does not matter.
+    pub(super) fn is_shared(&self, seats: u32) -> bool {
+        self.queues().is_some_and(|queues| queues.seats().1 > seats)
+    }
+
     pub(super) fn is_exempt(&self) -> bool {
         self.queues.is_none()
     }

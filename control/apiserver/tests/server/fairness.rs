@@ -16,9 +16,9 @@ async fn uid(fixture: &Fixture, plural: &str, name: &str) -> String {
     got["metadata"]["uid"].as_str().unwrap().to_owned()
 }
 
-/// A level with one seat and nowhere to wait, for the requests of one user.
+/// A level with one seat, nowhere to borrow more and nowhere to wait, for the requests of one user.
 async fn one_seat_for(fixture: &Fixture, user: &str) {
-    let limited = json!({ "nominalConcurrencyShares": 1, "limitResponse": { "type": "Reject" } });
+    let limited = json!({ "nominalConcurrencyShares": 1, "borrowingLimitPercent": 0, "limitResponse": { "type": "Reject" } });
     let level = json!({ "metadata": { "name": "tiny" }, "spec": { "type": "Limited", "limited": limited } });
     let rule =
         json!({ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"] });
@@ -79,6 +79,21 @@ async fn a_full_level_turns_away_its_own_requests_only() {
     assert!(metrics.contains(line), "{metrics}");
     drop(held);
     while fixture.request(Some(&bob), "GET", PODS, &[], "").await.code == 429 {}
+    // A schema whose level goes is told so.
+    let path = format!("{GROUP}/prioritylevelconfigurations/tiny");
+    assert_eq!(fixture.admin("DELETE", &path, &[], "").await.code, 200);
+    let schema = format!("{GROUP}/flowschemas/tiny");
+    loop {
+        let got = fixture.admin("GET", &schema, &[], "").await.json();
+        let condition = &got["status"]["conditions"][0];
+        if condition["status"] == "True" {
+            assert_eq!(
+                (&condition["type"], &condition["reason"]),
+                (&"Dangling".into(), &"NotFound".into())
+            );
+            break;
+        }
+    }
     fixture.stop().await;
 }
 

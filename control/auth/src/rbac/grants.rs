@@ -117,7 +117,12 @@ impl Grants {
 
     /// Upstream's sentence about the binding that allows something.
     #[must_use]
-    pub fn allowed_by(&self, user: &str, groups: &[String], wanted: &Attributes<'_>) -> Option<String> {
+    pub fn allowed_by(
+        &self,
+        user: &str,
+        groups: &[String],
+        wanted: &Attributes<'_>,
+    ) -> Option<String> {
         let namespace = match wanted.target {
             Target::Resource { namespace, .. } => namespace,
             Target::Path(_) => "",
