@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz [seconds]`: every target of `ebpf/packet/fuzz`, one after the other.
+//! `cargo xtask fuzz [seconds]`: every target of `ebpf/packet/fuzz` and `control/fuzz`, one after the other.
 //!
 //! In: the corpora in the tree. Out: what libFuzzer learned, in `target/fuzz/corpus`, so that the next run goes on from there;
 //! and for a failure, the input. Such an input belongs into the corpus in the tree: the tests run it ever after.
@@ -16,7 +16,9 @@ use anyhow::{Context as _, bail};
 
 use crate::exec;
 
-const CRATE: &str = "ebpf/packet/fuzz";
+/// The crates with targets, and how long an input of theirs may be: all headers that are read fit into 600 bytes, and the
+/// grammars of the API show what they have in 4 KiB.
+const CRATES: [(&str, u32); 2] = [("ebpf/packet/fuzz", 600), ("control/fuzz", 4_096)];
 
 /// What cargo-fuzz passes, but for sanitizers.
 const COVERAGE: [&str; 7] = [
@@ -29,39 +31,53 @@ const COVERAGE: [&str; 7] = [
     "--cfg=fuzzing",
 ];
 
-/// Longer inputs show nothing new: all headers that are read fit into this.
-const INPUT_BYTES_MAX: u32 = 600;
+/// A target: its name and where it is.
+struct Target {
+    name: String,
+    krate: &'static str,
+    input_bytes_max: u32,
+}
 
 /// Build with coverage, then run every target, or the one named.
 pub fn run(seconds: u32, only: Option<&str>) -> anyhow::Result<()> {
-    let targets = targets(only)?;
-    let built = build()?;
-    for target in targets {
-        one(&built, &target, seconds)?;
+    let all = targets()?;
+    let wanted = |target: &&Target| only.is_none_or(|only| only == target.name);
+    let chosen: Vec<&Target> = all.iter().filter(wanted).collect();
+    if let (Some(only), []) = (only, &chosen[..]) {
+        let names: Vec<&str> = all.iter().map(|target| target.name.as_str()).collect();
+        bail!("no fuzz target {only}; there are: {}", names.join(", "));
+    }
+    for (krate, _) in CRATES {
+        let own: Vec<&Target> = chosen.iter().copied().filter(|t| t.krate == krate).collect();
+        if own.is_empty() {
+            continue;
+        }
+        let built = build(krate)?;
+        for target in own {
+            one(&built, target, seconds)?;
+        }
     }
     Ok(())
 }
 
-/// The names of the targets: of their corpora.
-fn targets(only: Option<&str>) -> anyhow::Result<Vec<String>> {
-    let dir = exec::root().join(CRATE).join("corpus");
-    let mut names = Vec::new();
-    for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
-        let entry = entry.with_context(|| format!("list {}", dir.display()))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    if let Some(only) = only {
-        if !names.iter().any(|name| name == only) {
-            bail!("no fuzz target {only}; there are: {}", names.join(", "));
+/// All targets: by the names of their corpora.
+fn targets() -> anyhow::Result<Vec<Target>> {
+    let mut all = Vec::new();
+    for (krate, input_bytes_max) in CRATES {
+        let dir = exec::root().join(krate).join("corpus");
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&dir).with_context(|| format!("list {}", dir.display()))? {
+            let entry = entry.with_context(|| format!("list {}", dir.display()))?;
+            names.push(entry.file_name().to_string_lossy().into_owned());
         }
-        names.retain(|name| name == only);
+        names.sort();
+        all.extend(names.into_iter().map(|name| Target { name, krate, input_bytes_max }));
     }
-    Ok(names)
+    Ok(all)
 }
 
 /// Builds for the host as if it were another machine, so that build scripts get no coverage.
-fn build() -> anyhow::Result<PathBuf> {
+fn build(krate: &str) -> anyhow::Result<PathBuf> {
     let version = exec::output(Command::new("rustc").arg("-vV"))
         .context("ask `rustc -vV` for the host's name")?;
     let host = version
@@ -72,7 +88,7 @@ fn build() -> anyhow::Result<PathBuf> {
     let flags: Vec<OsString> = COVERAGE.iter().map(OsString::from).collect();
     exec::run(
         exec::cargo()
-            .current_dir(exec::root().join(CRATE))
+            .current_dir(exec::root().join(krate))
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join(&OsString::from("\u{1f}")))
             .args(["build", "--release", "--locked", "--target", host, "--target-dir"])
             .arg(&target_dir),
@@ -80,27 +96,28 @@ fn build() -> anyhow::Result<PathBuf> {
     Ok(target_dir.join(host).join("release"))
 }
 
-fn one(built: &Path, target: &str, seconds: u32) -> anyhow::Result<()> {
-    let learned = exec::root().join("target/fuzz/corpus").join(target);
+fn one(built: &Path, target: &Target, seconds: u32) -> anyhow::Result<()> {
+    let Target { name, krate, input_bytes_max } = target;
+    let learned = exec::root().join("target/fuzz/corpus").join(name);
     fs::create_dir_all(&learned).with_context(|| format!("create {}", learned.display()))?;
-    let given = exec::root().join(CRATE).join("corpus").join(target);
-    let mut failures = exec::root().join("target/fuzz").join(target).into_os_string();
+    let given = exec::root().join(krate).join("corpus").join(name);
+    let mut failures = exec::root().join("target/fuzz").join(name).into_os_string();
     failures.push("-");
-    exec::say(&format!("fuzzing {target} for {:?}", Duration::from_secs(seconds.into())));
+    exec::say(&format!("fuzzing {name} for {:?}", Duration::from_secs(seconds.into())));
     let mut prefix = OsString::from("-artifact_prefix=");
     prefix.push(&failures);
     exec::run(
-        Command::new(built.join(target))
+        Command::new(built.join(name))
             .arg(&learned)
             .arg(&given)
             .arg(prefix)
             .arg(format!("-max_total_time={seconds}"))
-            .arg(format!("-max_len={INPUT_BYTES_MAX}"))
+            .arg(format!("-max_len={input_bytes_max}"))
             .args(["-print_final_stats=1", "-verbosity=0"]),
     )
     .with_context(|| {
         format!(
-            "fuzz {target}: the input lies in {}*; put it into {} and mend what it shows",
+            "fuzz {name}: the input lies in {}*; put it into {} and mend what it shows",
             Path::new(&failures).display(),
             given.display()
         )

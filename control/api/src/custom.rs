@@ -46,6 +46,12 @@ pub struct Custom {
     schema: Schema,
 }
 
+/// Compiles an expression about `self`, and has it judge a value.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn evaluate(expression: &str, value: &Value) {
+    rules::evaluate(expression, value);
+}
+
 impl Custom {
     /// Drops what the schema does not know; the paths of that. An error where the metadata is not what it has to be.
     pub(crate) fn prune(&self, object: &mut Value) -> Result<Vec<String>, String> {

@@ -15,6 +15,8 @@ pub mod cron;
 pub mod custom;
 pub mod decode;
 pub mod expression;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod intstr;
 pub mod kinds;
 pub mod meta;

@@ -25,6 +25,8 @@ mod discovery;
 mod documents;
 mod fairness;
 mod flows;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod grpc;
 mod health;
 mod held;

@@ -177,6 +177,15 @@ impl Rule {
     }
 }
 
+/// Compiles an expression as a rule, and has it judge a value.
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) fn evaluate(expression: &str, value: &Value) {
+    let given = serde_json::json!({ "rule": expression, "messageExpression": expression });
+    let mut causes = Causes::new();
+    check(std::slice::from_ref(&given), "", &mut causes);
+    Rule::parse(&given).judge(value, Some(value), &Schema::default(), "", &mut causes);
+}
+
 fn kind_of(schema: &Schema) -> &'static str {
     schema.of.map_or("", Of::name)
 }

@@ -1,0 +1,4 @@
+#![no_main]
+//! `beeline_api::fuzz::words` says what must hold.
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| beeline_api::fuzz::words(data));
