@@ -104,21 +104,22 @@ fn parse_term(term: &str) -> Option<FieldTerm> {
     let bytes = term.as_bytes();
     let mut i = 0;
     while i < bytes.len() {
-        let rest = &term[i..];
+        // Bytes, since the text before an operator may be of any characters; operators are of one byte each.
+        let rest = &bytes[i..];
         let (length, equal) = match bytes[i] {
             b'\\' => {
                 i += 2;
                 continue;
             }
-            b'!' if rest.starts_with("!=") => (2, false),
-            b'=' if rest.starts_with("==") => (2, true),
+            b'!' if rest.starts_with(b"!=") => (2, false),
+            b'=' if rest.starts_with(b"==") => (2, true),
             b'=' => (1, true),
             _ => {
                 i += 1;
                 continue;
             }
         };
-        let value = unescape(&rest[length..])?;
+        let value = unescape(&term[i + length..])?;
         return Some(FieldTerm { field: term[..i].trim().to_owned(), equal, value });
     }
     None

@@ -25,9 +25,10 @@ pub fn format_micro(time: Timestamp) -> String {
     k8s_openapi::jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%S%.6fZ", time).unwrap_or_default()
 }
 
-/// Reads RFC 3339 with any fraction and offset.
+/// Reads RFC 3339 with any fraction and offset. Its years have four digits and no sign.
 pub fn parse(text: &str) -> Option<Timestamp> {
-    text.parse().ok()
+    const YEAR_0: Timestamp = Timestamp::constant(-62_167_219_200, 0);
+    text.parse().ok().filter(|time| *time >= YEAR_0)
 }
 
 /// Age of something created at `text`, `<unknown>` when absent or malformed.

@@ -26,6 +26,10 @@ pub fn apply(
     if config["metadata"]["managedFields"].as_array().is_some_and(|m| !m.is_empty()) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
+    if let Some(twin) = fieldset::twin(config, schema) {
+        let why = format!("failed to create typed patch object: {twin}");
+        return Err(ApiError::bad_request(why));
+    }
     let mut mine = fieldset::of_map(config.as_object().unwrap_or(&Map::new()), schema);
     strip(&mut mine, by.subresource, has_status);
     let mut managers = Managers::of(live);

@@ -157,6 +157,52 @@ fn of_field(value: &Value, rule: Rule) -> Fields {
     }
 }
 
+/// An item that a list of items with keys has twice, in upstream's words: nobody could say which of the two is meant.
+pub(super) fn twin(config: &Value, schema: Schema) -> Option<String> {
+    twin_below(config, schema, &mut Vec::new())
+}
+
+fn twin_below(value: &Value, schema: Schema, at: &mut Vec<String>) -> Option<String> {
+    for (field, value) in value.as_object()? {
+        let rule = schema.rule(field);
+        at.push(format!("f:{field}"));
+        let found = match (value, rule.apply) {
+            (_, Applying::Atomic) => None,
+            (Value::Object(_), _) => twin_below(value, rule.item, at),
+            (Value::Array(items), Applying::Keys(keys)) => twin_item(items, keys, rule.item, at),
+            _ => None,
+        };
+        if found.is_some() {
+            return found;
+        }
+        at.pop();
+    }
+    None
+}
+
+fn twin_item(
+    items: &[Value],
+    keys: &[&str],
+    schema: Schema,
+    at: &mut Vec<String>,
+) -> Option<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    for item in items {
+        let key = key_of(item.as_object()?, keys, schema);
+        let shown = readable(std::slice::from_ref(&key));
+        if !seen.insert(key.clone()) {
+            return Some(format!("{}: duplicate entries for key {shown}", readable(at)));
+        }
+        at.push(key);
+        let found = if schema.atomic { None } else { twin_below(item, schema, at) };
+        at.pop();
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
 /// `k:{"containerPort":80,"protocol":"TCP"}`, with the defaults that keys have.
 pub(super) fn key_of(item: &Map<String, Value>, keys: &[&str], of: Schema) -> String {
     let mut parts = BTreeMap::new();

@@ -104,6 +104,21 @@ fn several_conflicts_are_told_by_manager() {
 }
 
 #[test]
+fn an_item_that_is_applied_twice_is_refused() {
+    let mut twins = deployment(1);
+    let containers = &mut twins["spec"]["template"]["spec"]["containers"];
+    *containers = json!([{ "name": "c" }, { "name": "c", "image": "2" }]);
+    let refused = applied(&Value::Null, &twins, "one", true).unwrap_err();
+    assert_eq!(refused.code, 400);
+    assert!(
+        refused
+            .message
+            .ends_with(".spec.template.spec.containers: duplicate entries for key [name=\"c\"]"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn what_nobody_was_recorded_for_is_owned_by_before_first_apply() {
     let conflict = applied(&deployment(1), &deployment(2), "one", false).unwrap_err();
     assert!(conflict.message.contains("\"before-first-apply\" using apps/v1"), "{conflict}");
