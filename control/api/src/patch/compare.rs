@@ -87,9 +87,7 @@ impl Walk {
         }
         let all = |fits: fn(&Value) -> bool| old.is_none_or(fits) && new.is_none_or(fits);
         if all(Value::is_object) {
-            let map = |v: Option<&Value>| v.and_then(Value::as_object).cloned();
-            let (old, new) = (map(old), map(new));
-            self.fields(old.as_ref(), new.as_ref(), rule.item);
+            self.fields(old.and_then(Value::as_object), new.and_then(Value::as_object), rule.item);
             return true;
         }
         if !all(Value::is_array) {
@@ -110,27 +108,19 @@ impl Walk {
         keys: &'static [&'static str],
         schema: Schema,
     ) {
-        let by_key = |list: Option<&Value>| -> BTreeMap<String, Value> {
-            let items = list.and_then(Value::as_array).into_iter().flatten();
-            let keyed = items.filter_map(|item| {
-                Some((fieldset::key_of(item.as_object()?, keys, schema), item.clone()))
-            });
-            keyed.collect()
-        };
-        let (old, new) = (by_key(old), by_key(new));
+        let (old, new) = (by_key(old, keys, schema), by_key(new, keys, schema));
         let apply = if schema.atomic { Applying::Atomic } else { Applying::Plain };
         let rule = Rule { apply, item: schema, ..super::schema::NOTHING };
         for (key, before) in &old {
-            self.below(key.clone(), Some(before), new.get(key), rule);
+            self.below(key.clone(), Some(before), new.get(key).copied(), rule);
         }
-        for (key, after) in new.iter().filter(|(key, _)| !old.contains_key(*key)) {
-            self.below(key.clone(), None, Some(after), rule);
+        for (key, after) in new.into_iter().filter(|(key, _)| !old.contains_key(key)) {
+            self.below(key, None, Some(after), rule);
         }
     }
 
     fn scalars(&mut self, old: Option<&Value>, new: Option<&Value>) {
-        let of = |list: Option<&Value>| list.and_then(Value::as_array).cloned().unwrap_or_default();
-        let (old, new) = (of(old), of(new));
+        let (old, new) = (scalars_of(old), scalars_of(new));
         for gone in old.iter().filter(|value| !new.contains(value)) {
             self.one(format!("v:{gone}"), |out| &mut out.removed);
         }
@@ -159,6 +149,21 @@ impl Walk {
             (Some(_), Some(_)) | (None, None) => {}
         }
     }
+}
+
+/// The items of a list by their keys.
+fn by_key<'v>(
+    list: Option<&'v Value>,
+    keys: &[&str],
+    schema: Schema,
+) -> BTreeMap<String, &'v Value> {
+    let items = list.and_then(Value::as_array).into_iter().flatten();
+    let keyed = |item: &'v Value| Some((fieldset::key_of(item.as_object()?, keys, schema), item));
+    items.filter_map(keyed).collect()
+}
+
+fn scalars_of(list: Option<&Value>) -> &[Value] {
+    list.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// A null is a field that is not there.
