@@ -6,6 +6,9 @@
 // A broken promise is reported by a panic: that is what these functions are for.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "checks for tests and fuzzers")]
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::decode::{self, Parsed};
@@ -27,6 +30,23 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cel", cel),
     ("words", words),
 ];
+
+/// Runs every file of the corpora through its target.
+#[expect(clippy::print_stdout, reason = "a failed test shows which file it was")]
+pub fn replay(targets: &[(&str, Target)]) {
+    let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    for (name, target) in targets {
+        let dir = corpora.join(name);
+        let mut count = 0;
+        for entry in fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            println!("{}", path.display());
+            target(&fs::read(&path).unwrap());
+            count += 1;
+        }
+        assert!(count >= 10, "{}: {count} files", dir.display());
+    }
+}
 
 /// A JSON body goes the way of a new object: decoded, defaulted, validated, shown.
 pub fn json(data: &[u8]) {
@@ -163,24 +183,8 @@ pub fn words(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::Path;
-
-    use super::TARGETS;
-
     #[test]
     fn every_corpus_file_passes_its_target() {
-        for (name, target) in TARGETS {
-            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
-            let mut count = 0;
-            for entry in fs::read_dir(&dir).unwrap() {
-                let path = entry.unwrap().path();
-                // Shown when the target fails.
-                println!("{}", path.display());
-                target(&fs::read(&path).unwrap());
-                count += 1;
-            }
-            assert!(count >= 10, "{}: {count} files", dir.display());
-        }
+        super::replay(super::TARGETS);
     }
 }

@@ -10,8 +10,7 @@ use crate::protobuf;
 use crate::query::Query;
 use crate::route;
 
-/// Takes a fuzzer's bytes, panics when something does not hold.
-pub type Target = fn(&[u8]);
+pub use beeline_api::fuzz::Target;
 
 /// Every target by name: its corpus lies under that name.
 pub const TARGETS: &[(&str, Target)] = &[("protobuf", protobuf), ("query", query)];
@@ -43,24 +42,8 @@ pub fn query(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::Path;
-
-    use super::TARGETS;
-
     #[test]
     fn every_corpus_file_passes_its_target() {
-        for (name, target) in TARGETS {
-            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
-            let mut count = 0;
-            for entry in fs::read_dir(&dir).unwrap() {
-                let path = entry.unwrap().path();
-                // Shown when the target fails.
-                println!("{}", path.display());
-                target(&fs::read(&path).unwrap());
-                count += 1;
-            }
-            assert!(count >= 10, "{}: {count} files", dir.display());
-        }
+        beeline_api::fuzz::replay(super::TARGETS);
     }
 }
