@@ -216,13 +216,16 @@ impl Quotas {
             return;
         }
         let Some(object) = step.new.as_ref().or(step.previous.as_ref()) else { return };
-        if let Some(space) = self.spaces().get_mut(object.namespace()) {
+        // Most objects stay undecoded: no quota is a reason to keep them so.
+        let seen = object.glance();
+        let namespace = meta::namespace(&seen);
+        if let Some(space) = self.spaces().get_mut(namespace) {
             space.quotas.values_mut().for_each(|tracked| tracked.follow(kind, step));
             let key: &Key = &step.key;
             space.claims.retain(|_, claim| *claim.key != **key);
         }
         if is_quota && limits_differ(step) {
-            self.set(cache, object.namespace(), object.name(), step.new.as_deref());
+            self.set(cache, namespace, meta::name(&seen), step.new.as_deref());
         }
     }
 
