@@ -3,17 +3,14 @@
 //! In: the request's body, then its answer. Out: an event per stage that the policy records. Bodies are read only where
 //! the level, or the name of a new object, asks for them.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::SystemTime;
 
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use beeline_api::time::{self, Timestamp};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
-use hyper::body::{Frame, SizeHint};
 use serde_json::{Map, Value, json};
 
 use super::AuditLog;
@@ -89,7 +86,13 @@ impl Trail {
     pub(crate) fn stream(mut self, answer: Answer) -> Answer {
         self.status(answer.status().as_u16(), None);
         self.emit(Stage::ResponseStarted);
-        answer.map(|body| Body::new(Followed { body, _end: End(self) }))
+        let end = End(self);
+        answer.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let _goes_with_the_body = &end;
+                frame
+            }))
+        })
     }
 
     /// One that was refused before anybody was recognised: all that is known is in its answer.
@@ -133,36 +136,11 @@ fn now() -> Timestamp {
     time::from_system(SystemTime::now())
 }
 
-/// A stream whose end is an event, however it comes about.
-struct Followed {
-    body: Body,
-    _end: End,
-}
-
+/// The end of a stream is an event, however it comes about.
 struct End(Trail);
 
 impl Drop for End {
     fn drop(&mut self) {
         self.0.emit(Stage::ResponseComplete);
-    }
-}
-
-impl HttpBody for Followed {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
