@@ -1,4 +1,4 @@
-//! Everything the store holds, decoded, by kind; kept up to date by one task that follows the store.
+//! Everything the store holds, by kind; kept up to date by one task that follows the store.
 //! Definitions among it make further kinds, each with a bucket from the moment it is established.
 //!
 //! In: the store's changes. Out: buckets, and the revision up to which they are complete.
