@@ -29,15 +29,13 @@ pub(crate) fn observe(nodes: &Nodes, kind: &KindInfo, step: &Step) {
     let Some(source) = Source::of(kind) else { return };
     if source == Source::Pod
         && let (Some(new), Some(old)) = (&step.new, &step.previous)
-        && says_the_same(&new.glance(), &old.glance())
+        && says_the_same(&new.value, &old.value)
     {
         return;
     }
-    let at = object.glance();
-    match step.new {
-        Some(_) => source.set(nodes, &at, Some(&at)),
-        None => source.set(nodes, &at, None),
-    }
+    // Decoded for good: the scheduler and the feed look at these kinds next.
+    let at = &object.value;
+    source.set(nodes, at, step.new.as_ref().map(|_| &**at));
 }
 
 /// One that was stored before this process began.
@@ -50,10 +48,9 @@ pub(crate) fn load(nodes: &Nodes, kind: &KindInfo, object: &Object) {
 
 /// Most changes of Pods are of their status.
 fn says_the_same(new: &Value, old: &Value) -> bool {
-    let claims = |pod: &Value| pod["status"]["resourceClaimStatuses"].clone();
     new["metadata"]["uid"] == old["metadata"]["uid"]
         && new["spec"] == old["spec"]
-        && claims(new) == claims(old)
+        && new["status"]["resourceClaimStatuses"] == old["status"]["resourceClaimStatuses"]
 }
 
 /// Kinds that references come from.
