@@ -66,15 +66,13 @@ impl Balanced {
 }
 
 pub(crate) fn disruptions(client: &Client) -> disruption::State {
-    // Pods first: an eviction notes its pod in the budget before it deletes it.
-    let pods = client.cached();
-    let budgets: Vec<_> = client.cached();
-    if budgets.is_empty() {
+    if client.registry().view(&kinds::POD_DISRUPTION_BUDGET).is_empty() {
         return disruption::State::default();
     }
     disruption::State {
-        pods,
-        budgets,
+        // Pods first: an eviction notes its pod in the budget before it deletes it.
+        pods: client.cached(),
+        budgets: client.cached(),
         replica_sets: client.cached(),
         deployments: client.cached(),
         stateful_sets: client.cached(),
