@@ -3,54 +3,28 @@
 
 use beeline_api::kinds::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE};
 use beeline_api::meta::{list, text};
-use beeline_api::{ApiError, KindInfo};
 use beeline_auth::rbac::Rule;
-use futures::future::try_join_all;
 use serde_json::Value;
 
 use super::{policy, rule};
-use crate::options::{Caller, Target, WriteOptions};
+use crate::bootstrap::standard::{self, Standard};
 use crate::registry::{OpenError, Registry};
-use crate::write;
 
-/// Brings all of them up to date. Together, so that the store makes them durable in a few commits.
+/// Brings all of them up to date.
 pub(crate) async fn ensure(registry: &Registry) -> Result<(), OpenError> {
     let wanted = policy::cluster_roles()
         .map(|role| (&CLUSTER_ROLE, None, role))
         .chain(policy::cluster_role_bindings().map(|one| (&CLUSTER_ROLE_BINDING, None, one)))
         .chain(policy::system_roles().into_iter().map(|one| (&ROLE, Some("kube-system"), one)));
-    let writes = wanted.map(|(kind, namespace, one)| async move {
-        let name = text(&one["metadata"], "name").to_owned();
-        put(registry, kind, namespace, &name, one)
-            .await
-            .map_err(|why| OpenError::Bootstrap { what: format!("{} {name}", kind.kind), why })
-    });
-    try_join_all(writes).await.map(drop)
+    let standard =
+        |(kind, namespace, object)| Standard { kind, namespace, object, correct: corrected };
+    standard::ensure_all(registry, wanted.map(standard)).await
 }
 
-async fn put(
-    registry: &Registry,
-    kind: &'static KindInfo,
-    namespace: Option<&str>,
-    name: &str,
-    wanted: Value,
-) -> Result<(), ApiError> {
-    let caller = Caller::system("registry");
-    let options = WriteOptions::default();
-    let Some(found) = registry.cached(kind, namespace, name) else {
-        let target = Target::collection(kind, namespace);
-        return match write::create(registry, &caller, &target, wanted, &options).await {
-            Err(e) if !e.is_already_exists() => Err(e),
-            _ => Ok(()),
-        };
-    };
-    let annotations = &found.value["metadata"]["annotations"];
-    if annotations[policy::AUTOUPDATE] != "true" {
-        return Ok(());
-    }
-    let Some(new) = completed(&found.value, &wanted) else { return Ok(()) };
-    let target = Target::object(kind, namespace, name);
-    write::update(registry, &caller, &target, new, &options).await.map(drop)
+/// What is its owner's is left alone.
+fn corrected(stored: &Value, wanted: &Value) -> Option<Value> {
+    let ours = stored["metadata"]["annotations"][policy::AUTOUPDATE] == "true";
+    if ours { completed(stored, wanted) } else { None }
 }
 
 /// The stored object with what it lacks; `None` if it lacks nothing. Rules that aggregation fills in are not looked at.
