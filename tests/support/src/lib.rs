@@ -4,12 +4,14 @@
 //! one, with directories, a cgroup and a bpffs of its own; a [`Kubectl`] is the kubectl that is installed.
 
 mod cluster;
+mod etcd;
 mod kubectl;
 mod net;
 mod node;
 mod wait;
 
 pub use cluster::{Cluster, URL};
+pub use etcd::Etcd;
 pub use kubectl::Kubectl;
 pub use net::Net;
 pub use node::{Node, NodeOptions, PodTraces, busybox_image};

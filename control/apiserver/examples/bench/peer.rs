@@ -1,51 +1,35 @@
 //! The peer: an etcd of one member on the same disk, written to by as many clients.
 
-use std::net::TcpListener;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use beeline_kit::Tasks;
 use beeline_store::{Etcd, EtcdOptions, Store as _};
-use tokio::process::{Child, Command};
+use beeline_test_support::Etcd as Member;
 
 use crate::figures::{self, Latencies};
 
 /// An etcd that runs. It ends with this.
 pub(crate) struct Peer {
-    _child: Child,
+    _member: Member,
     store: Arc<Etcd>,
 }
 
 impl Peer {
     /// None if there is no etcd here.
     pub(crate) async fn start(data: &Path, tasks: &Tasks) -> anyhow::Result<Option<Self>> {
-        let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
-        let [client, peer] = &listeners;
-        let url = format!("http://{}", client.local_addr()?);
-        let peer = format!("http://{}", peer.local_addr()?);
-        drop(listeners);
-        let mut command = Command::new("etcd");
-        command.args(["--name", "m1", "--log-level", "error", "--logger", "zap", "--data-dir"]);
-        command.arg(data);
-        command.args(["--listen-client-urls", &url, "--advertise-client-urls", &url]);
-        command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-        command.args(["--initial-cluster", &format!("m1={peer}")]).kill_on_drop(true);
-        let child = match command.stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            child => child?,
-        };
+        let Some(member) = Member::start(data)? else { return Ok(None) };
         let start = Instant::now();
         let store = loop {
-            match Etcd::connect(EtcdOptions::new(vec![url.clone()]), tasks).await {
+            match Etcd::connect(EtcdOptions::new(vec![member.url().to_owned()]), tasks).await {
                 Ok(store) => break store,
                 Err(error) => ensure!(start.elapsed() < Duration::from_secs(30), "{error}"),
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
-        Ok(Some(Self { _child: child, store }))
+        Ok(Some(Self { _member: member, store }))
     }
 
     /// Creates by so many clients, per second, and how long each took.
