@@ -37,19 +37,19 @@ pub fn apply(
         managers.0.push(before_first_apply(live, schema, by));
     }
     let own = managers.take(Operation::Apply, by);
-    let before = own.as_ref().map(|own| own.fields.clone()).unwrap_or_default();
     let mut merged = merge(live, config, schema);
     let mut owned = managers.owned();
     owned.unite(&mine);
-    prune(&mut merged, &before, &owned, "");
-    let compared = compare(live, &merged, schema);
-    let written = compared.written();
+    if let Some(own) = &own {
+        prune(&mut merged, &own.fields, &owned, "");
+    }
+    let (written, removed) = compare(live, &merged, schema).written_and_removed();
     let conflicts = conflicts(&managers, &written);
     if !conflicts.is_empty() && !force {
         return Err(conflict_error(&conflicts));
     }
     managers.lose(&written);
-    managers.lose(&compared.removed);
+    managers.lose(&removed);
     match own {
         // Applying the same twice writes once.
         Some(own) if own.fields == mine => managers.0.push(own),

@@ -18,11 +18,16 @@ pub(super) struct Compared {
 }
 
 impl Compared {
-    /// Fields that have another value than before, or one at last.
-    pub(super) fn written(&self) -> Fields {
-        let mut all = self.added.clone();
-        all.unite(&self.modified);
-        all
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
+    }
+
+    /// Fields that have another value than before, or one at last; and fields that have none any more.
+    pub(super) fn written_and_removed(self) -> (Fields, Fields) {
+        let mut written = self.added;
+        written.unite(&self.modified);
+        (written, self.removed)
     }
 }
 

@@ -90,6 +90,11 @@ impl Entry {
         value
     }
 
+    /// Applies first, then by time.
+    fn order(&self) -> (Operation, &str, &str, &str, &str) {
+        (self.operation, &self.time, &self.manager, &self.api_version, &self.subresource)
+    }
+
     /// Who applies is the same in every version.
     fn is_of(&self, operation: Operation, by: Writer<'_>) -> bool {
         self.operation == operation
@@ -111,10 +116,7 @@ impl Managers {
     pub(super) fn put(mut self, object: &mut Value) {
         self.0.retain(|entry| !entry.fields.is_empty());
         self.join_ancient();
-        self.0.sort_by(|a, b| {
-            let key = |e: &Entry| (e.operation, e.time.clone(), e.manager.clone());
-            (key(a), &a.api_version, &a.subresource).cmp(&(key(b), &b.api_version, &b.subresource))
-        });
+        self.0.sort_by(|a, b| a.order().cmp(&b.order()));
         let entries: Vec<Value> = self.0.iter().map(Entry::to_value).collect();
         if entries.is_empty() {
             if let Some(meta) = object["metadata"].as_object_mut() {
@@ -189,17 +191,17 @@ pub(super) fn strip(fields: &mut Fields, subresource: &str, has_status: bool) {
     }
     let Some(meta) = fields.below.get_mut("f:metadata") else { return };
     meta.member = false;
-    for field in [
-        "name",
-        "namespace",
-        "uid",
-        "resourceVersion",
-        "creationTimestamp",
-        "generation",
-        "managedFields",
-        "selfLink",
+    for step in [
+        "f:name",
+        "f:namespace",
+        "f:uid",
+        "f:resourceVersion",
+        "f:creationTimestamp",
+        "f:generation",
+        "f:managedFields",
+        "f:selfLink",
     ] {
-        meta.below.remove(&format!("f:{field}"));
+        meta.below.remove(step);
     }
     if meta.is_empty() {
         fields.below.remove("f:metadata");

@@ -12,24 +12,27 @@ use super::schema::Schema;
 ///
 /// An object that nobody owns anything of stays so: it was made without, or its managers were cleared.
 pub fn track(old: &Value, new: &mut Value, schema: Schema, has_status: bool, by: Writer<'_>) {
-    let mut managers = Managers::of(new);
-    if managers.0.is_empty() && !old.is_null() {
+    let owned = new["metadata"]["managedFields"].as_array().is_some_and(|all| !all.is_empty());
+    if !owned && !old.is_null() {
         return;
     }
     let mut compared = compare(old, new, schema);
     for set in [&mut compared.added, &mut compared.modified, &mut compared.removed] {
         strip(set, by.subresource, has_status);
     }
-    let written = compared.written();
+    if compared.is_empty() {
+        return;
+    }
+    let mut managers = Managers::of(new);
+    let (written, removed) = compared.written_and_removed();
     let own = managers.take(Operation::Update, by);
     managers.lose(&written);
-    managers.lose(&compared.removed);
-    let before = own.as_ref().map(|own| own.fields.clone()).unwrap_or_default();
-    let mut fields = before.clone();
-    fields.subtract(&compared.removed);
+    managers.lose(&removed);
+    let mut fields = own.as_ref().map(|own| own.fields.clone()).unwrap_or_default();
+    fields.subtract(&removed);
     fields.unite(&written);
     match own {
-        Some(own) if fields == before => managers.0.push(own),
+        Some(own) if own.fields == fields => managers.0.push(own),
         _ => managers.0.push(Entry::new(Operation::Update, by, fields)),
     }
     managers.put(new);
