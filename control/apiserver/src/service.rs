@@ -257,7 +257,7 @@ async fn handler(
     trail: Option<&mut Trail>,
 ) -> Done {
     if let Some(entry) = app.remote().of_path(asked.uri.path()) {
-        return aggregate::handle(app, asked, entry, body).await;
+        return aggregate::handle(app, asked, (route, entry), body).await;
     }
     let body = match trail.filter(|trail| trail.wants_request()) {
         None => body,

@@ -32,9 +32,13 @@ const HOP_BY_HOP: [&str; 8] = [
 ];
 
 /// Authorizes the request and passes it on.
-pub(crate) async fn handle(app: &App, asked: &Asked, entry: &Entry, body: Body) -> Done {
-    let route = route::parse(asked.uri.path());
-    let (label, allowed) = match &route {
+pub(crate) async fn handle(
+    app: &App,
+    asked: &Asked,
+    (route, entry): (&Route, &Entry),
+    body: Body,
+) -> Done {
+    let (label, allowed) = match route {
         Route::Resource(path) => {
             let Some((verb, label)) = resource::verb(asked, path) else {
                 let refused = answer::error(&beeline_api::ApiError::method_not_allowed());
